@@ -1,0 +1,1 @@
+"""Shared library of LCLStream Operator: specifications, plans, transport, certificates, client."""

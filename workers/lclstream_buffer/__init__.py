@@ -1,0 +1,1 @@
+"""Buffer: takes in batches from producers, keeps them, and hands them to consumers."""

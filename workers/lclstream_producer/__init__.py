@@ -1,0 +1,1 @@
+"""Producer: reads, reduces and encodes the events of one shard of a stream."""
