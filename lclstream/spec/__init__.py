@@ -16,7 +16,7 @@ from lclstream.spec.base import (
     parse_quantity,
     quantity_bytes,
 )
-from lclstream.spec.dataset import Dataset, DatasetSpec, Run, Volume
+from lclstream.spec.dataset import Dataset, DatasetSpec, DatasetStatus, Run, Volume
 from lclstream.spec.source import (
     ConstantField,
     DatasetRef,
@@ -46,7 +46,7 @@ from lclstream.spec.stream import (
 
 __all__ = [
     "API_GROUP", "API_VERSION", "Batch", "Bin", "Cast", "Compression", "ConstantField", "Crop",
-    "Dataset", "DatasetRef", "DatasetSpec", "Delivery", "Encoding", "EventRange", "FieldSource",
+    "Dataset", "DatasetRef", "DatasetSpec", "DatasetStatus", "Delivery", "Encoding", "EventRange", "FieldSource",
     "Fields", "Filter", "Hdf5Source", "Mask", "Metadata", "Model", "OnMissing", "OneOf", "Pad",
     "Phase", "Plugin", "Progress", "Quantity", "RandomField", "Run", "Source", "SpecError", "Step",
     "StreamRequest", "StreamSpec", "StreamStatus", "SyntheticSource", "Threshold", "Volume",

@@ -45,6 +45,7 @@ class Model(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
+        allow_inf_nan=False,  # JSON has no such numbers
         alias_generator=to_camel,
         use_attribute_docstrings=True,
     )
@@ -97,6 +98,7 @@ _SUFFIXES = {
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
 }  # fmt: skip
 _QUANTITY_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+_QUANTITY_LENGTH = 32
 
 
 def parse_quantity(text: str) -> Decimal:
@@ -107,7 +109,7 @@ def parse_quantity(text: str) -> Decimal:
     Raises:
         ValueError: the text is not a quantity.
     """
-    match = re.match(_QUANTITY_PATTERN, text)
+    match = re.fullmatch(_QUANTITY_PATTERN.strip("^$"), text)
     if not match:
         raise ValueError(f"{text!r} is not a quantity such as 512Mi, 2Gi or 4")
     number, suffix = Decimal(match[1]), match[2] or ""
@@ -130,9 +132,17 @@ def _number_to_text(value: object) -> object:
 
 Quantity = Annotated[
     str,
+    Field(max_length=_QUANTITY_LENGTH),
     BeforeValidator(_number_to_text),
     AfterValidator(_check_quantity),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY_PATTERN}),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": _QUANTITY_PATTERN,
+            "maxLength": _QUANTITY_LENGTH,
+            "minimum": 0,
+        }
+    ),
 ]
 """A Kubernetes quantity, kept as it was written; `quantity_bytes` gives its value."""
 

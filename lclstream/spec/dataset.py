@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from lclstream.spec.base import API_VERSION, Model, OneOf, SpecError
 from lclstream.spec.source import Fields, SyntheticSource
-from lclstream.spec.stream import Metadata
+from lclstream.spec.stream import Condition, Metadata
 
 
 class PersistentVolumeClaim(Model):
@@ -89,6 +89,15 @@ class DatasetSpec(Model):
             if self.reader == "synthetic" and run.synthetic is None:
                 raise ValueError(f"runs[{i}].synthetic missing, expected for reader synthetic")
         return self
+
+
+class DatasetStatus(Model):
+    """What the system says about a dataset."""
+
+    observed_generation: int | None = Field(default=None, ge=0)
+    """Generation of the dataset that was last acted upon."""
+    conditions: list[Condition] = Field(default_factory=list, max_length=16)
+    """Ready."""
 
 
 class Dataset(Model):

@@ -1,6 +1,6 @@
 """What is done to each event, in order, on its way into a batch."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -38,7 +38,7 @@ class Bin(OnField):
 
     factor: int = Field(gt=1, le=4096)
     """Pixels on a side that become one."""
-    reduce: Annotated[str, Field(pattern="^(sum|mean)$")] = "sum"
+    reduce: Literal["sum", "mean"] = "sum"
     """sum or mean."""
 
 
@@ -49,7 +49,7 @@ class Pad(OnField):
     """Rows afterwards."""
     width: Pixels
     """Columns afterwards."""
-    style: Annotated[str, Field(pattern="^(center|bottom-right)$")] = "center"
+    style: Literal["center", "bottom-right"] = "center"
     """center: the image is in the middle; bottom-right: the padding is at the bottom and right."""
     value: float = 0
     """Value of the padding."""
@@ -90,7 +90,7 @@ class Cast(OnField):
 class Filter(OnField):
     """Keeps the events in which a statistic of the field lies within [minimum, maximum]."""
 
-    statistic: Annotated[str, Field(pattern="^(value|sum|mean|min|max)$")] = "value"
+    statistic: Literal["value", "sum", "mean", "min", "max"] = "value"
     """value for scalars, else sum, mean, min or max over the field."""
     minimum: float | None = None
     """Events below are left out."""

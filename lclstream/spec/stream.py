@@ -210,7 +210,7 @@ class StreamStatus(Model):
     """Where the stream stands, for people; programs read the conditions."""
     observed_generation: int | None = None
     """Generation of the request that was last acted upon."""
-    conditions: list[Condition] = Field(default_factory=list)
+    conditions: list[Condition] = Field(default_factory=list, max_length=16)
     """CertificatesReady, BufferReady, WorkersReady, Streaming, Complete, Failed."""
     progress: Progress | None = None
     """How far the stream is."""
