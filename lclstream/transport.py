@@ -29,10 +29,7 @@ import pynng
 from pynng import ffi, lib
 
 from lclstream.pki import Credentials
-from lclstream.wire import ReadableBuffer
-
-MAX_MESSAGE = 1 << 30
-"""Largest message in bytes that is received, unless a socket is told otherwise."""
+from lclstream.wire import MAX_MESSAGE, ReadableBuffer
 
 PATIENCE = 30.0
 """Seconds a client goes on trying to connect, at first and after a lost connection."""

@@ -36,6 +36,9 @@ HEADER_SIZE = 512
 WHOLE_STREAM = 0xFFFFFFFF
 """Stands in the place of the shard in the end of a whole stream."""
 
+MAX_MESSAGE = 1 << 30
+"""Largest message in bytes, envelope included, that any component takes."""
+
 ReadableBuffer = bytes | bytearray | memoryview
 WritableBuffer = bytearray | memoryview
 

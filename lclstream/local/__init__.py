@@ -1,0 +1,1 @@
+"""The local runtime: a Plan as supervised child processes on one machine."""
