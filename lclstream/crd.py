@@ -80,7 +80,10 @@ def _stream_request() -> dict[str, Any]:
         _detail("Delivered", "integer", ".status.progress.delivered", "Batches consumers have."),
         _detail("Dropped", "integer", ".status.progress.dropped", "Batches dropped."),
         _detail(
-            "Failure", "string", '.status.conditions[?(@.type=="Failed")].message', "Why it failed, if it did."
+            "Failure",
+            "string",
+            '.status.conditions[?(@.type=="Failed")].message',
+            "Why it failed, if it did.",
         ),
     ]
     version["selectableFields"] = [{"jsonPath": ".status.phase"}]
@@ -163,7 +166,9 @@ class _Builder:
     def __init__(self, definitions: Mapping[str, Schema], *, defaults: bool) -> None:
         self._definitions = definitions
         self._defaults = defaults
-        self._models = {m.__name__: m for m in _descendants(Model) if m.__module__.startswith("lclstream.spec")}
+        self._models = {
+            m.__name__: m for m in _descendants(Model) if m.__module__.startswith("lclstream.spec")
+        }
 
     def model(self, name: str, schema: Schema) -> Schema:
         """The schema of a model, with its rules."""
@@ -185,7 +190,11 @@ class _Builder:
     def _property(self, model: type[Model], key: str, schema: Schema) -> Schema:
         out = self._value(schema)
         if schema.get("description"):
-            out = {"description": _text(schema["description"])} | out | {"description": _text(schema["description"])}
+            out = (
+                {"description": _text(schema["description"])}
+                | out
+                | {"description": _text(schema["description"])}
+            )
         if out.get("type") == "array":
             list_key = _LIST_KEYS.get((model.__name__, key))
             out["x-kubernetes-list-type"] = "map" if list_key else "atomic"

@@ -74,7 +74,8 @@ OBJECT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "StreamSpec.steps": (
         Rule(
-            "self.filter(s, has(s.batch)).size() <= (self.size() > 0 && has(self[self.size() - 1].batch) ? 1 : 0)",
+            "self.filter(s, has(s.batch)).size()"
+            " <= (self.size() > 0 && has(self[self.size() - 1].batch) ? 1 : 0)",
             "batch must be the last step, and there may be only one",
         ),
     ),
@@ -99,7 +100,8 @@ OBJECT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Delivery": (
         Rule(
-            "!has(self.memory) || quantity(string(self.memory)).compareTo(quantity('1')) >= 0",
+            "!has(self.memory) || !isQuantity(string(self.memory))"
+            " || quantity(string(self.memory)).compareTo(quantity('1')) >= 0",
             "memory must be > 0",
             ".memory",
         ),
@@ -120,7 +122,8 @@ OBJECT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             "reader hdf5 needs a volume",
         ),
         Rule(
-            "!has(self.reader) || self.reader != 'hdf5' || self.runs.all(r, has(r.files) && r.files.size() > 0)",
+            "!has(self.reader) || self.reader != 'hdf5'"
+            " || self.runs.all(r, has(r.files) && r.files.size() > 0)",
             "reader hdf5 needs at least one of files in each run",
             ".runs",
         ),

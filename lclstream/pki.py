@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -174,18 +174,19 @@ def check(credentials: Credentials, now: datetime) -> None:
         ca = x509.load_pem_x509_certificate(credentials.ca.encode())
         own = x509.load_pem_x509_certificate(credentials.certificate.encode())
         key = load_pem_private_key(credentials.key.encode(), password=None)
-    except ValueError as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise PkiError(f"{origin}: not a PEM certificate and key: {error}") from None
-    if now > own.not_valid_after_utc:
-        raise PkiError(
-            f"{origin}: certificate expired at {own.not_valid_after_utc:%Y-%m-%d %H:%M:%S}Z, "
-            "expected a valid one; ask for a new connection file"
-        )
-    if now < own.not_valid_before_utc:
-        raise PkiError(
-            f"{origin}: certificate is valid from {own.not_valid_before_utc:%Y-%m-%d %H:%M:%S}Z "
-            "only; is this machine's clock right?"
-        )
+    for kind, certificate in (("certificate", own), ("CA certificate", ca)):
+        if now > certificate.not_valid_after_utc:
+            raise PkiError(
+                f"{origin}: {kind} expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S}Z, "
+                "expected a valid one; ask for a new connection file"
+            )
+        if now < certificate.not_valid_before_utc:
+            raise PkiError(
+                f"{origin}: {kind} is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S}Z "
+                "only; is this machine's clock right?"
+            )
     try:
         own.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature):

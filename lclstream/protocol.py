@@ -115,7 +115,7 @@ class Welcome(Words):
 
     ok: Literal["welcome"] = "welcome"
     sequence: int
-    position: int | None
+    position: int | None = None
     events: int
     ended: bool
     max_message: int

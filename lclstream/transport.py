@@ -345,7 +345,8 @@ class _Client:
             self._drops += 1
             if not self._answered and self._drops >= _DROPS_WITHOUT_ANSWER:
                 failure: TransportError = Untrusted(
-                    f"{self.url}: the server drops the connection; its role may not be allowed: "
+                    f"{self.url}: the server drops the connection; the role may not be allowed, "
+                    "or a message is larger than it takes: "
                     f"{self._credentials.describe() if self._credentials else 'no certificate'}"
                 )
                 wait = 0.0

@@ -46,8 +46,8 @@ from lclstream.spec.stream import (
 
 __all__ = [
     "API_GROUP", "API_VERSION", "Batch", "Bin", "Cast", "Compression", "ConstantField", "Crop",
-    "Dataset", "DatasetRef", "DatasetSpec", "DatasetStatus", "Delivery", "Encoding", "EventRange", "FieldSource",
-    "Fields", "Filter", "Hdf5Source", "Mask", "Metadata", "Model", "OnMissing", "OneOf", "Pad",
+    "Dataset", "DatasetRef", "DatasetSpec", "DatasetStatus", "Delivery", "Encoding", "EventRange",
+    "FieldSource", "Fields", "Filter", "Hdf5Source", "Mask", "Metadata", "Model", "OnMissing", "OneOf", "Pad",
     "Phase", "Plugin", "Progress", "Quantity", "RandomField", "Run", "Source", "SpecError", "Step",
     "StreamRequest", "StreamSpec", "StreamStatus", "SyntheticSource", "Threshold", "Volume",
     "Workers", "jsonable", "parse", "parse_quantity", "quantity_bytes",

@@ -2,7 +2,13 @@
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from lclstream.spec.base import DType, FieldName, Model, OneOf, Plugin
 
@@ -22,10 +28,18 @@ class OnMissing(OneOf):
     """The shard ends with an error that names the event. This is the default."""
 
 
+def _one_line(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """One error for the whole union, where pydantic has one for each member."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(f"{value!r} is not a number, a text or a list of numbers") from None
+
+
 class ConstantField(Model):
     """The same value in every event."""
 
-    value: float | str | Annotated[list[float], Field(min_length=1)]
+    value: Annotated[float | str | Annotated[list[float], Field(min_length=1)], WrapValidator(_one_line)]
     """A number, a text, or a list of numbers."""
 
 
