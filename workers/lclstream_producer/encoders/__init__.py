@@ -1,0 +1,1 @@
+"""How a batch is written into a message."""
