@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 EXAMPLES = Path(__file__).parent
 FOLDER = EXAMPLES.parent / ".demo"
-FRAMES, SHAPE, DTYPE, SEED = 512, (512, 512), np.dtype("uint16"), 44
+FRAMES, SHAPE, DTYPE, SEED = 512, (512, 512), "uint16", 44
 RATE_HZ, RUN_STARTED_NS = 120, 1_772_000_000_000_000_000
 
 console = Console(highlight=False, soft_wrap=True)

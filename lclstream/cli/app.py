@@ -70,6 +70,15 @@ def run(
     connection: Annotated[
         Path | None, typer.Option(help="Write the connection file here; else into the stream's folder.")
     ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address the buffers listen on; consumers elsewhere need one they reach.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65000, help="First of the ports the buffers listen on; 0: any that are free."
+        ),
+    ] = 0,
 ) -> None:
     """Run a stream on this machine until it ends.
 
@@ -79,7 +88,9 @@ def run(
     from lclstream.cli import run as command
 
     with errors_in_one_line():
-        raise typer.Exit(command.run(request, json=json, keep=keep, connection=connection))
+        raise typer.Exit(
+            command.run(request, json=json, keep=keep, connection=connection, host=host, port=port)
+        )
 
 
 @app.command()

@@ -19,17 +19,29 @@ from lclstream.local.runtime import (
     make_folder,
     remove_folder,
 )
-from lclstream.plan import Plan, Site, plan
+from lclstream.plan import Plan, Ports, Site, plan
 from lclstream.process import EXIT_CANCELED, EXIT_FAILED, EXIT_OK
 from lclstream.spec import SpecError
 
 _EXIT = {"completed": EXIT_OK, "failed": EXIT_FAILED, "canceled": EXIT_CANCELED}
 
 
-def make_plan(path: Path) -> Plan:
-    """The Plan of the request in a file, for this machine. Raises `SpecError`."""
+def make_plan(path: Path, host: str = "127.0.0.1", port: int = 0) -> Plan:
+    """The Plan of the request in a file, for this machine.
+
+    Args:
+        path: the file.
+        host: address the buffers listen on.
+        port: first of their ports; 0: any that are free.
+
+    Raises:
+        SpecError: the request can't be served.
+    """
+    if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - refused, not bound
+        raise SpecError(f"--host: {host} is every address, expected the one that consumers reach")
     request, dataset = read_request(path)
-    return plan(request, dataset, Site(folder=str(path.resolve().parent)))
+    ports = Ports(ingest=port, lease=port + 1, push=port + 2, status=port + 3) if port else Ports()
+    return plan(request, dataset, Site(folder=str(path.resolve().parent), host=host, ports=ports))
 
 
 def show_plan(path: Path, *, as_json: bool) -> str:
@@ -68,13 +80,13 @@ def describe(planned: Plan, checked: Checked) -> Iterator[str]:
     )
 
 
-def run(path: Path, *, json: bool, keep: bool, connection: Path | None) -> int:
+def run(path: Path, *, json: bool, keep: bool, connection: Path | None, host: str, port: int) -> int:
     """Run a request's stream to its end and return the exit code.
 
     Raises:
         SpecError: the request can't be served; nothing was started.
     """
-    planned = make_plan(path)
+    planned = make_plan(path, host, port)
     if planned.suspend:
         raise SpecError("spec.suspend: true, expected false to run the stream")
     checked = asyncio.run(check(planned))
