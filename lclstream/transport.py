@@ -21,6 +21,7 @@ Threads, not asyncio: calls into nng release the GIL, and pynng's asyncio is ten
 import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -36,6 +37,9 @@ PATIENCE = 30.0
 
 _DROPS_WITHOUT_ANSWER = 3
 _RETRY_SECONDS = 0.1
+_PROTOCOL_HEADER = 4
+"""Bytes that nng puts in front of a request or answer and counts as part of it."""
+
 _RESEND_MILLISECONDS = 24 * 3600 * 1000
 """No answer is backpressure, not loss; never (-1) would give up the requests of a lost connection."""
 
@@ -94,7 +98,8 @@ class _Server:
         self._peers: dict[int, Peer] = {}
         self._lock = threading.Lock()
         self._admit, self._on_connect, self._on_disconnect = admit, on_connect, on_disconnect
-        socket.recv_max_size, socket.tcp_keepalive = max_message, True
+        socket.recv_max_size, socket.tcp_keepalive = max_message + _PROTOCOL_HEADER, True
+        _OPEN.add(self)
         if credentials:
             socket.tls_config = _tls(credentials, None)
         socket.add_pre_pipe_connect_cb(self._arriving)
@@ -280,7 +285,8 @@ class _Client:
         self._answered = False
         self._drops = 0
         self._closing = threading.Event()
-        socket.recv_max_size, socket.tcp_keepalive = max_message, True
+        socket.recv_max_size, socket.tcp_keepalive = max_message + _PROTOCOL_HEADER, True
+        _OPEN.add(self)
         if credentials:
             socket.tls_config = _tls(credentials, server_name)
         socket.reconnect_time_min, socket.reconnect_time_max = 100, 2000
@@ -311,6 +317,17 @@ class _Client:
         return self._failure or Closed(f"{self.url}: closed")
 
     def _dial(self) -> None:
+        # A server that takes the connection and then says nothing would keep the dial waiting for ever.
+        silent = Unreachable(f"{self.url}: nobody answers within {self._patience:g} s")
+        watchdog = threading.Timer(self._patience, self._give_up, (silent,))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            self._dial_until_answered()
+        finally:
+            watchdog.cancel()
+
+    def _dial_until_answered(self) -> None:
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -318,6 +335,8 @@ class _Client:
             except (pynng.exceptions.CryptoError, pynng.exceptions.AuthenticationError):
                 raise Untrusted(self._untrusted()) from None
             except pynng.exceptions.NNGException as error:
+                if self._failure:
+                    raise self._failure from None
                 if time.monotonic() > deadline:
                     raise Unreachable(f"{self.url}: nobody answers: {error}") from None
                 if self._closing.wait(_RETRY_SECONDS):
@@ -555,18 +574,19 @@ def _aio() -> Any:
     out = ffi.new("nng_aio **")
     pynng.check_err(lib.nng_aio_alloc(out, ffi.NULL, ffi.NULL))
     # Freed with its last reference: freeing it while a thread waits on it would be fatal.
-    return ffi.gc(out[0], _free_aio)
+    return ffi.gc(out[0], lib.nng_aio_free)
 
 
-def _free_aio(aio: Any) -> None:
-    if not _EXITING.is_set():
-        lib.nng_aio_free(aio)
+# When the interpreter exits, pynng would end nng under the feet of threads that still wait in it, and
+# nng aborts the process. It is enough to close the sockets: that wakes those threads and ends callbacks.
+_OPEN: "weakref.WeakSet[_Server | _Client]" = weakref.WeakSet()
+atexit.unregister(pynng.nng._pynng_atexit)
 
 
-# pynng ends nng when the interpreter exits (handlers run last in, first out); after that nothing of
-# nng's may be freed any more.
-_EXITING = threading.Event()
-atexit.register(_EXITING.set)
+@atexit.register
+def _close_all() -> None:
+    for socket in tuple(_OPEN):
+        socket.close()
 
 
 def _allocate(data: ReadableBuffer) -> Any:
