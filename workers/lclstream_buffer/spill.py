@@ -5,6 +5,7 @@ against the bound is what the files occupy, not what in them is still needed: a 
 space back when its last record is released. Segments are kept small beside the bound for that.
 """
 
+import contextlib
 import os
 import threading
 import weakref
@@ -149,8 +150,8 @@ class Spill:
         with self._lock:
             for segment in list(self._segments.values()):
                 self._remove(segment)
-            if not any(self._directory.iterdir()):
-                self._directory.rmdir()
+        with contextlib.suppress(OSError):  # something else lies there, or it is gone
+            self._directory.rmdir()
 
     def _reserve(self, size: int) -> Location:
         segment = self._active
