@@ -356,7 +356,7 @@ def test_a_certificate_of_another_stream_is_refused_at_the_handshake(rig, addres
     other = Authority("beamline", "run-44").issue("worker" if address == "ingest" else "consumer")
     forged = dataclasses.replace(other, ca=rig.authority.pem)
     url = rig.buffer.addresses()[address]
-    with pytest.raises(Untrusted), Requester(url, forged, "buffer") as requester:  # noqa: PT012
+    with pytest.raises(Untrusted), Requester(url, forged, "buffer") as requester:
         requester.request(Fetch().encode())
 
 

@@ -5,6 +5,7 @@
 included, so a peer that connects and says nothing is in nobody's way; it is hung up on after a while.
 """
 
+import contextlib
 import json
 import socket
 import ssl
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,6 +24,8 @@ from lclstream_buffer.snapshot import Snapshot
 
 PATIENCE_SECONDS = 10.0
 """For a handshake, and for a request."""
+
+_ACCEPT_RETRY_SECONDS = 0.1
 
 _log = get_logger(component="status")
 
@@ -57,7 +61,7 @@ class Status:
         self._server = _Server((host, port), Handler, context)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"https://{shown}:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="status")
+        self._thread = threading.Thread(target=self._server.accept_all, name="status")
 
     def start(self) -> None:
         """Begin to answer."""
@@ -65,8 +69,8 @@ class Status:
 
     def close(self) -> None:
         """Stop answering and hang up."""
+        self._server.stop_accepting()
         if self._thread.is_alive():
-            self._server.shutdown()
             self._thread.join()
         self._server.hang_up()
         self._server.server_close()
@@ -121,16 +125,36 @@ class _Server(ThreadingHTTPServer):
     # Joined at the end: hanging up ends them.
     daemon_threads = False
     request_queue_size = 128
-    # socketserver would set SO_REUSEADDR only; a port that is listened on stays refused.
-    allow_reuse_address = True
 
     def __init__(self, address: tuple[str, int], handler: type[_Handler], context: ssl.SSLContext) -> None:
         self._context = context
+        self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service who we are, which may take seconds; nobody needs it.
+        TCPServer.server_bind(self)
+
+    def accept_all(self) -> None:
+        """Take connections until told to stop. The base class's loop looks twice a second instead."""
+        while not self._stopping.is_set():
+            try:
+                request, address = self.get_request()
+            except OSError as error:
+                if not self._stopping.wait(_ACCEPT_RETRY_SECONDS):
+                    _log.warning("cannot accept", error=str(error))
+                continue
+            self.process_request(request, address)
+
+    def stop_accepting(self) -> None:
+        """End `accept_all`."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # on Linux this wakes who waits in accept
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
@@ -162,10 +186,8 @@ class _Server(ThreadingHTTPServer):
         """End every connection, so that no thread waits for one."""
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):  # it has gone by itself
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # it has gone by itself
 
 
 def _role(connection: ssl.SSLSocket) -> str:

@@ -48,9 +48,7 @@ class StoreMachine(RuleBasedStateMachine):
         spill = Spill(Path(self.folder.name) / "spill", SPILL) if disk else None
         self.drop, self.retain = on_full == "dropOldest", retain
         self.bound = MEMORY + (SPILL if disk else 0)
-        self.store = Store(
-            MEMORY, LEASE, spill=spill, on_full=on_full, retain=retain, clock=lambda: self.now
-        )
+        self.store = Store(MEMORY, LEASE, spill=spill, on_full=on_full, retain=retain, clock=lambda: self.now)
         self.held = {}
         self.next = [0, 0]
         self.groups = {}
