@@ -399,20 +399,21 @@ worker = authority.issue("worker")
 server = Responder("tls+tcp://127.0.0.1:0", buffer)
 client = Requester(server.url, worker, "buffer")
 pusher = Pusher("tls+tcp://127.0.0.1:0", buffer)
-puller = Puller(pusher.url, worker, "buffer")
+pullers = [Puller(pusher.url, worker, "buffer") for _ in range(8)]
 reply = client.submit(b"hello")
 request = server.receive()
 unanswered = client.submit(b"in flight")
 request.reply(b"hi")
 answer = reply.wait()
 
-def wait():
+def wait(puller):
     try:
         puller.receive()
     except TransportError:
         pass
 
-threading.Thread(target=wait, daemon=True).start()
+for puller in pullers:
+    threading.Thread(target=wait, args=(puller,), daemon=True).start()
 if sys.argv[1] == "error":
     sys.exit(3)
 print("left", flush=True)
