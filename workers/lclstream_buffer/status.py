@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -166,7 +167,7 @@ class _Server(ThreadingHTTPServer):
         request.settimeout(PATIENCE_SECONDS)
         # The raw socket is closed by shutdown_request whatever happens to the TLS one.
         with self._context.wrap_socket(
-            socket.socket(fileno=socket.dup(request.fileno())),
+            request.dup(),
             server_side=True,
             do_handshake_on_connect=False,
         ) as secured:
@@ -180,7 +181,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
-        _log.debug("connection failed", client=str(client_address), exc_info=True)
+        _log.debug("connection failed", client=str(client_address), error=repr(sys.exception()))
 
     def hang_up(self) -> None:
         """End every connection, so that no thread waits for one."""
