@@ -45,7 +45,6 @@ class Model(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        allow_inf_nan=False,  # JSON has no such numbers
         alias_generator=to_camel,
         use_attribute_docstrings=True,
     )
