@@ -5,6 +5,7 @@ contiguous: chunks, which only filters need, cost twice the time for images and 
 """
 
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,15 +69,23 @@ class Hdf5Encoder:
         """Size of a message of so many events like these, at most; texts may not be longer than here."""
         overhead = len(self.encode(arrays)) if not self._filter else self._uncompressed_size(arrays)
         overhead -= sum(_stored(values).nbytes for values in arrays.values())
-        total = overhead
-        for values in arrays.values():
-            one = -(-_stored(values).nbytes // max(1, len(values)))
-            total += one * events + 512
-            if self._filter:
-                # Index entries, and what a filter adds to data that can't be made any smaller.
-                chunks = -(-events // _events_in_chunk(one, events))
-                total += chunks * 512 + 16384 + one * events // 64
-        return total
+        return overhead + sum(self._most(_stored(values), events) for values in arrays.values())
+
+    def _most(self, values: Array, events: int) -> int:
+        """Bytes that so many events like these take in one dataset, at most."""
+        one = -(-values.nbytes // max(1, len(values)))
+        if not self._filter:
+            return one * events + 512
+        rows = _events_in_chunk(one, events)
+        chunks = -(-events // rows)
+        if self._encoding.compression == "zfp":
+            # zfp works on blocks of 4 along every axis that it fills up.
+            sides = [-(-side // 4) * 4 for side in (rows, *values.shape[1:]) if side > 1]
+            chunk = int(math.prod(sides)) * values.dtype.itemsize
+        else:
+            chunk = rows * one
+        # What a filter adds to data that can't be made smaller, and the index of the chunks.
+        return chunks * (chunk + chunk // 16 + 512) + 16384
 
     def _uncompressed_size(self, arrays: Mapping[str, Array]) -> int:
         plain = self._encoding.model_copy(update={"compression": "none", "level": None})
@@ -87,7 +96,7 @@ class Hdf5Encoder:
 
     def _write(self, file: h5py.File, name: str, values: Array) -> None:
         path, stored = self._path(name), _stored(values)
-        dataset = file.create_dataset(path, data=stored, dtype=_stored_dtype(stored), **self._storage(stored))
+        dataset = file.create_dataset(path, data=stored, **self._storage(stored))
         if path.rsplit("/", 1)[-1] != name:
             dataset.attrs["field"] = name
 
@@ -107,12 +116,11 @@ def _events_in_chunk(event_bytes: int, events: int) -> int:
 
 def _stored(values: Array) -> Array:
     """Texts as UTF-8 of fixed length, which h5py can write; anything else as it is."""
-    return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
-
-
-def _stored_dtype(values: Array) -> Any:
-    # The length is at least 1: HDF5 has no strings of length 0.
-    return h5py.string_dtype("utf-8", max(1, values.dtype.itemsize)) if values.dtype.kind == "S" else None
+    if values.dtype.kind != "U":
+        return values
+    encoded = np.char.encode(values, "utf-8")
+    # HDF5 has no strings of length 0, and converts none between ASCII and UTF-8.
+    return encoded.astype(h5py.string_dtype("utf-8", max(1, encoded.dtype.itemsize)))
 
 
 def _filter(encoding: Encoding) -> dict[str, Any]:
