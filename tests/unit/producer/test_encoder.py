@@ -90,7 +90,7 @@ def test_the_message_with_its_envelope_is_an_hdf5_file():
 @pytest.mark.parametrize(
     ("compression", "level", "filters"),
     [("gzip", 7, {"1": (7,)}), ("gzip-shuffle", None, {"2": (2,), "1": (4,)}),
-     ("bitshuffle-lz4", None, {"32008": None}), ("bitshuffle-zstd", 9, {"32008": None}), 
+     ("bitshuffle-lz4", None, {"32008": None}), ("bitshuffle-zstd", 9, {"32008": None}),
      ("zfp", None, {"32013": None}),
      ("none", None, {})],
 )  # fmt: skip
