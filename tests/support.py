@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ class Stream:
 
     def pids(self, *words: str) -> list[int]:
         """Processes of the stream's components whose command line has these words in this order."""
-        return [pid for pid in children(self.process.pid) if " ".join(words) in command_line(pid)]
+        return [pid for pid in children(self.process.pid) if re.search(".* ".join(words), command_line(pid))]
 
     def close(self) -> None:
         """Leave nothing behind, whatever the test did."""

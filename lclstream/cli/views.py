@@ -58,7 +58,8 @@ class TerminalView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._task is not None:
+            self._progress.stop()
 
     def connected(self, path: Path) -> None:
         """Consumers can connect, by this connection file."""
