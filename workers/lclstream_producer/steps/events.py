@@ -1,7 +1,5 @@
 """Steps that decide on whole events: filter."""
 
-import math
-
 import numpy as np
 
 from lclstream.spec import Filter as FilterSpec
@@ -36,9 +34,10 @@ class Filter:
         """The event, or None when it is left out."""
         its = self._settings
         value = statistic(event[its.field], its.statistic)
+        # One bound at least is given, and nan is neither above nor below any.
         above = its.minimum is None or value >= its.minimum
         below = its.maximum is None or value <= its.maximum
-        return event if above and below and not math.isnan(value) else None
+        return event if above and below else None
 
 
 def statistic(values: Array, name: str) -> float:
