@@ -15,9 +15,10 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from lclstream_producer.sources.synthetic import frame
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from lclstream_producer.sources.synthetic import frame
 
 EXAMPLES = Path(__file__).parent
 FOLDER = EXAMPLES.parent / ".demo"

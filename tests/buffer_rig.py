@@ -5,8 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from lclstream_buffer.buffer import Buffer, Verdict
-
 from lclstream.config import BufferConfig
 from lclstream.pki import Authority, Credentials, write_credentials
 from lclstream.protocol import (
@@ -22,6 +20,7 @@ from lclstream.protocol import (
 )
 from lclstream.transport import Reply, Requester
 from lclstream.wire import Header, Kind, decode, encode
+from lclstream_buffer.buffer import Buffer, Verdict
 
 STREAM = "beamline/run-44"
 EVENTS = 4

@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from support import LCLSTREAM, request
 
 from lclstream.pki import Authority, write_credentials
+from support import LCLSTREAM, request
 
 SYNTHETIC = {"synthetic": {"events": 20, "shape": [32, 48]}}
 

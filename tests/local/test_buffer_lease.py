@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from buffer_rig import Clock, Rig, batch, seen, shard_end
 
+from buffer_rig import Clock, Rig, batch, seen, shard_end
 from lclstream.pki import Authority
 from lclstream.protocol import Attach, Fetch, Hello, LoseShard, Stop
 from lclstream.transport import Requester, Untrusted

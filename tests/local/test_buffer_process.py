@@ -8,8 +8,8 @@ import sys
 from datetime import timedelta
 
 import pytest
-from buffer_rig import Rig
 
+from buffer_rig import Rig
 from lclstream.pki import Authority, write_credentials
 from lclstream.protocol import LoseShard
 

@@ -6,8 +6,8 @@ import textwrap
 
 import pynng
 import pytest
-from buffer_rig import Rig, batch, seen
 
+from buffer_rig import Rig, batch, seen
 from lclstream.transport import Puller, Untrusted
 
 

@@ -7,9 +7,9 @@ import ssl
 from urllib.parse import urlsplit
 
 import pytest
-from buffer_rig import Rig
 from prometheus_client.parser import text_string_to_metric_families
 
+from buffer_rig import Rig
 from lclstream.pki import Authority, client_context, write_credentials
 
 

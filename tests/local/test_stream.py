@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from support import LCLSTREAM, command_line
 
 import lclstream
+from support import LCLSTREAM, command_line
 
 SYNTHETIC = {"synthetic": {"events": 60, "shape": [32, 48], "seed": 3}}
 

@@ -1,10 +1,10 @@
 """The books of a buffer's shards."""
 
 import pytest
-from lclstream_buffer.shards import Refused, Shards
 
 from lclstream.protocol import Hello, LoseShard, ShardEnd
 from lclstream.wire import WHOLE_STREAM, Header, Kind
+from lclstream_buffer.shards import Refused, Shards
 
 STREAM = "beamline/run-44"
 

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+
 from lclstream_buffer.spill import Spill, SpillError
 
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+
 from lclstream_buffer.spill import Spill
 from lclstream_buffer.store import Store
 

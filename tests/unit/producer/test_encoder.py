@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from lclstream_producer.encoders.hdf5 import Hdf5Encoder
-from lclstream_producer.interfaces import FieldType
 
 from lclstream.decode import decode_payload
 from lclstream.spec import Encoding, SpecError
 from lclstream.wire import Header, decode, seal
+from lclstream_producer.encoders.hdf5 import Hdf5Encoder
+from lclstream_producer.interfaces import FieldType
 
 COMPRESSIONS = ["none", "gzip", "gzip-shuffle", "bitshuffle-lz4", "bitshuffle-zstd", "zfp"]
 HEADER = Header(stream="default/x", shard=0, sequence=0, start=0, stop=1, events=1, encoding="hdf5")

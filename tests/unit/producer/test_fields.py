@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lclstream_producer.fields import random_values, resolve
-from lclstream_producer.interfaces import FieldType
 
 from lclstream.spec import FieldSource, RandomField, SpecError, parse
+from lclstream_producer.fields import random_values, resolve
+from lclstream_producer.interfaces import FieldType
 
 
 class FakeSource:

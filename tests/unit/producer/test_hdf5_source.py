@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from lclstream.spec import SpecError
 from lclstream_producer.fields import asked_of_source
 from lclstream_producer.interfaces import FieldType
 from lclstream_producer.sources import hdf5
 from lclstream_producer.sources.hdf5 import Hdf5Source
-
-from lclstream.spec import SpecError
 
 DATA = "/entry_1/data_1/data"
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from lclstream_producer.job import check, encode, prepare
 
 from lclstream.spec import SpecError
+from lclstream_producer.job import check, encode, prepare
 
 
 def test_shapes_and_types_after_the_steps(make_config, cxi):

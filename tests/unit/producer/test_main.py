@@ -6,11 +6,11 @@ import threading
 import h5py
 import numpy as np
 import pytest
-from lclstream_producer import main as role
-from lclstream_producer.main import EXIT_CANCELED, make_sink, read_config, run, shard_from
 
 from lclstream.spec import SpecError
 from lclstream.wire import decode
+from lclstream_producer import main as role
+from lclstream_producer.main import EXIT_CANCELED, make_sink, read_config, run, shard_from
 
 
 def read_shard(folder, shard, prefix=""):

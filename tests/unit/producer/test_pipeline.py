@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lclstream_producer import job as jobs
 from lclstream_producer.interfaces import Standing
 from lclstream_producer.main import Stopped, interruptible, shard_batches

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lclstream_producer.sharding import remaining, select, shard_of
 
 from lclstream.spec import EventRange, SpecError
+from lclstream_producer.sharding import remaining, select, shard_of
 
 ranges = st.builds(range, st.integers(0, 50), st.integers(0, 500), st.integers(1, 7))
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from lclstream_producer.interfaces import FieldType
-from lclstream_producer.pipeline import Chain, types_of
-from lclstream_producer.plugins import make_steps
 
 from lclstream import spec
 from lclstream.spec import SpecError, parse
+from lclstream_producer.interfaces import FieldType
+from lclstream_producer.pipeline import Chain, types_of
+from lclstream_producer.plugins import make_steps
 
 images = hnp.arrays(
     st.sampled_from(["uint8", "uint16", "int32", "float32", "bool"]),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lclstream_producer.fields import asked_of_source
-from lclstream_producer.sources.synthetic import EPOCH_NS, SyntheticSource, frame
 
 from lclstream.config import SourceConfig
 from lclstream.spec import SpecError, parse
+from lclstream_producer.fields import asked_of_source
+from lclstream_producer.sources.synthetic import EPOCH_NS, SyntheticSource, frame
 
 DTYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
           "float16", "float32", "float64"]  # fmt: skip
