@@ -137,3 +137,6 @@ class BufferConfig(Model):
     """Fail when there was no consumer for so long."""
     report_seconds: float = 0
     """How often a changed progress is printed to standard output; 0: never."""
+    stay: bool = False
+    """After the end, go on answering at the status endpoint until told to stop by a signal, for a runtime
+    that would start the process again; and a signal before the end is no cancellation: the process moves."""

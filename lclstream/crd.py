@@ -30,7 +30,7 @@ _KEPT = (
 )  # fmt: skip
 
 _LIST_KEYS = {("StreamStatus", "conditions"): "type", ("DatasetStatus", "conditions"): "type",
-              ("DatasetSpec", "runs"): "name"}  # fmt: skip
+              ("StreamStatus", "buffers"): "index", ("DatasetSpec", "runs"): "name"}  # fmt: skip
 """Lists whose items are known by one of their fields; any other list is replaced as a whole."""
 
 _TYPE_META = {

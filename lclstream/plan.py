@@ -33,6 +33,7 @@ from lclstream.spec import (
     SpecError,
     Step,
     StreamRequest,
+    Volume,
     quantity_bytes,
 )
 from lclstream.wire import MAX_MESSAGE
@@ -51,6 +52,13 @@ class Ports(Model):
     """HTTPS status endpoint."""
 
 
+KUBERNETES_PORTS = Ports(ingest=7001, lease=7002, push=7003, status=7080)
+"""Every buffer has an address of its own on Kubernetes, so all of them use the same ports."""
+
+DATA_FOLDER = "/data"
+"""Where the volume of a Dataset is mounted on Kubernetes."""
+
+
 class Site(Model):
     """What the place where a stream runs adds to a request."""
 
@@ -64,6 +72,17 @@ class Site(Model):
     """Ports buffers listen on."""
     report_seconds: float = 0.5
     """How often a buffer reports its progress to the runtime; 0: never."""
+
+    @classmethod
+    def kubernetes(cls) -> "Site":
+        """A cluster: fixed ports on every interface of a pod, data on a mounted volume."""
+        return cls(
+            runtime="kubernetes",
+            folder=DATA_FOLDER,
+            host="0.0.0.0",  # noqa: S104 - a pod's; who may connect is for its NetworkPolicy and certificates
+            ports=KUBERNETES_PORTS,
+            reportSeconds=0,
+        )
 
 
 class Certificate(Model):
@@ -101,6 +120,10 @@ class WorkersPlan(Model):
     """How many run at once."""
     retries_per_shard: int
     """How often a shard is tried again."""
+    volume: Volume | None = None
+    """What is to be mounted at `DATA_FOLDER`, where there is anything to mount."""
+    image: str | None = None
+    """Container image that the Dataset asks for; None: the site's."""
 
 
 class Plan(Model):
@@ -157,6 +180,8 @@ def plan(request: StreamRequest, dataset: Dataset | None, site: Site) -> Plan:
             config=_producer(request, dataset, site),
             parallelism=spec.workers.shards if parallelism is None else parallelism,
             retriesPerShard=spec.workers.retries_per_shard,
+            volume=dataset.spec.volume if dataset else None,
+            image=dataset.spec.image if dataset else None,
         ),
         consumer=Certificate(name="consumer", role="consumer"),
         operator=Certificate(name="operator", role="operator"),
@@ -182,13 +207,12 @@ def with_ingest(plan: Plan, urls: list[str]) -> Plan:
 def _buffer(request: StreamRequest, site: Site, index: int) -> BufferPlan:
     spec, name = request.spec, f"buffer-{index}"
     delivery, shards = spec.delivery, range(spec.workers.shards)
-    ports = {
-        port: number + index * len(Ports.model_fields) if number else 0
-        for port, number in site.ports.model_dump().items()
-    }
+    # Buffers on one machine share its address, pods don't.
+    step = len(Ports.model_fields) if site.runtime == "local" else 0
+    ports = {port: number + index * step if number else 0 for port, number in site.ports.model_dump().items()}
     return BufferPlan(
         name=name,
-        certificate=Certificate(name=name, role="buffer", dnsNames=_dns_names(request, site, index)),
+        certificate=_buffer_certificate(request, site, index),
         config=BufferConfig(
             stream=f"{request.metadata.namespace}/{request.metadata.name}",
             shards=[shard for shard in shards if shard % delivery.buffers == index],
@@ -204,6 +228,7 @@ def _buffer(request: StreamRequest, site: Site, index: int) -> BufferPlan:
             leaseSeconds=delivery.lease_seconds,
             idleTimeoutSeconds=spec.idle_timeout_seconds,
             reportSeconds=site.report_seconds,
+            stay=site.runtime == "kubernetes",
         ),
     )
 
@@ -269,8 +294,8 @@ def _volume_root(dataset: Dataset, site: Site) -> str:
         return site.folder
     if volume.host_path is None:
         raise SpecError(
-            f"Dataset {dataset.metadata.name}: spec.volume: {to_camel(volume.choice)} given, expected hostPath: "
-            "the local runtime mounts nothing"
+            f"Dataset {dataset.metadata.name}: spec.volume: {to_camel(volume.choice)} given, expected "
+            "hostPath: the local runtime mounts nothing"
         )
     return _join(site.folder, volume.host_path.path)
 
@@ -318,12 +343,17 @@ def _buffer_host(request: StreamRequest, site: Site, index: int) -> str:
     return f"{name}-buffer-{index}.{name}-buffer.{namespace}.svc"
 
 
-def _dns_names(request: StreamRequest, site: Site, index: int) -> list[str]:
-    """Names a buffer is dialled by; all carry the plain name too, so that clients need no other."""
-    names = [BUFFER_SERVER_NAME]
-    if site.runtime == "kubernetes":
-        host = _buffer_host(request, site, index)
-        names += [host, f"{host}.cluster.local"]
-    else:
-        names += ["localhost"]
-    return names
+def _buffer_certificate(request: StreamRequest, site: Site, index: int) -> Certificate:
+    """A buffer's certificate; all names carry the plain one too, so that clients need no other.
+
+    The pods of a StatefulSet mount the same Secret, so on Kubernetes one certificate has the names of all.
+    """
+    if site.runtime == "local":
+        return Certificate(name=f"buffer-{index}", role="buffer", dnsNames=[BUFFER_SERVER_NAME, "localhost"])
+    hosts = [_buffer_host(request, site, number) for number in range(request.spec.delivery.buffers)]
+    hosts.append(hosts[0].partition(".")[2])  # the Service's own name
+    return Certificate(
+        name="buffer",
+        role="buffer",
+        dnsNames=[BUFFER_SERVER_NAME, *(name for host in hosts for name in (host, f"{host}.cluster.local"))],
+    )

@@ -32,7 +32,9 @@ from lclstream.spec.source import (
 )
 from lclstream.spec.steps import Batch, Bin, Cast, Crop, Filter, Mask, Pad, Step, Threshold
 from lclstream.spec.stream import (
+    BufferStatus,
     Compression,
+    Connection,
     Delivery,
     Encoding,
     Metadata,
@@ -45,7 +47,8 @@ from lclstream.spec.stream import (
 )
 
 __all__ = [
-    "API_GROUP", "API_VERSION", "Batch", "Bin", "Cast", "Compression", "ConstantField", "Crop",
+    "API_GROUP", "API_VERSION", "Batch", "Bin", "BufferStatus", "Cast", "Compression", "Connection",
+    "ConstantField", "Crop",
     "Dataset", "DatasetRef", "DatasetSpec", "DatasetStatus", "Delivery", "Encoding", "EventRange",
     "FieldSource", "Fields", "Filter", "Hdf5Source", "Mask", "Metadata", "Model", "OnMissing", "OneOf", "Pad",
     "Phase", "Plugin", "Progress", "Quantity", "RandomField", "Run", "Source", "SpecError", "Step",

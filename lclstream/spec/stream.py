@@ -201,6 +201,48 @@ class Progress(Model):
     """Events per second, lately."""
     consumers: int = 0
     """Consumers connected."""
+    sampled_at: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    """When these numbers were read."""
+
+
+class BufferStatus(Model):
+    """What a buffer last said."""
+
+    index: int = Field(ge=0)
+    """Which one."""
+    phase: Phase
+    """Where it stands."""
+    reason: str = Field(default="", max_length=32768)
+    """Why it failed or was canceled."""
+    events: int = 0
+    """Events taken in."""
+    batches: int = 0
+    """Batches taken in."""
+    bytes: int = 0
+    """Bytes taken in."""
+    delivered: int = 0
+    """Batches acknowledged by consumers (lease) or handed to them (push)."""
+    buffered: int = 0
+    """Batches waiting."""
+    dropped: int = 0
+    """Batches dropped."""
+    skipped: int = 0
+    """Events left out."""
+    consumers: int = 0
+    """Consumers connected."""
+
+
+class Connection(Model):
+    """How a consumer within the cluster connects."""
+
+    mode: Literal["lease", "push"]
+    """How batches are handed out."""
+    addresses: list[str] = Field(default_factory=list, max_length=64)
+    """The buffers; a consumer dials all."""
+    server_name: str
+    """Name that the certificates of all buffers carry."""
+    secret: str
+    """Secret with a consumer's certificate, in the namespace of the request."""
 
 
 class StreamStatus(Model):
@@ -211,13 +253,25 @@ class StreamStatus(Model):
     observed_generation: int | None = None
     """Generation of the request that was last acted upon."""
     conditions: list[Condition] = Field(default_factory=list, max_length=16)
-    """CertificatesReady, BufferReady, WorkersReady, Streaming, Complete, Failed."""
+    """Accepted, CertificatesReady, BufferReady, WorkersReady, Streaming, Complete, Failed."""
     progress: Progress | None = None
     """How far the stream is."""
     active_workers: int | None = None
     """Producers running."""
+    completed_shards: int | None = None
+    """Shards whose producer has finished."""
+    failed_shards: int | None = None
+    """Shards given up after all their retries."""
     selector: str | None = None
     """Label selector of the producers' pods, for the scale subresource."""
+    buffers: list[BufferStatus] = Field(default_factory=list, max_length=64)
+    """What each buffer last said."""
+    connection: Connection | None = None
+    """Where to connect, while there is something to connect to."""
+    started_at: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    """When its first components were made; the deadlines count from here."""
+    finished_at: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    """When it was completed, failed or canceled."""
 
 
 class StreamRequest(Model):
@@ -240,6 +294,7 @@ class StreamRequest(Model):
 
 
 __all__ = [
-    "DEFAULT_BATCH", "Compression", "Condition", "DType", "Delivery", "Encoding", "Metadata",
+    "DEFAULT_BATCH", "BufferStatus", "Compression", "Condition", "Connection", "DType", "Delivery",
+    "Encoding", "Metadata",
     "Phase", "Progress", "Resources", "StreamRequest", "StreamSpec", "StreamStatus", "Workers",
 ]  # fmt: skip
