@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -64,11 +65,11 @@ class Credentials:
 
 
 class Authority:
-    """The certificate authority of one stream; its key exists in this process only."""
+    """The certificate authority of one stream; its key exists in this process only, unless exported."""
 
     def __init__(self, namespace: str, stream: str, lifetime: timedelta = timedelta(days=30)) -> None:
         self.namespace, self.stream = namespace, stream
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key: ec.EllipticCurvePrivateKey = ec.generate_private_key(ec.SECP256R1())
         name = self._name("ca")
         self._certificate = (
             _builder(name, name, self._key.public_key(), lifetime)
@@ -78,6 +79,34 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         self.pem = self._certificate.public_bytes(Encoding.PEM).decode()
+
+    @classmethod
+    def load(cls, namespace: str, stream: str, credentials: Credentials) -> Self:
+        """The authority that `export` gave out.
+
+        Raises:
+            PkiError: it can't be used, is no authority, or is that of another stream.
+        """
+        check(credentials, datetime.now(UTC))
+        certificate = x509.load_pem_x509_certificate(credentials.certificate.encode())
+        key = load_pem_private_key(credentials.key.encode(), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise PkiError(
+                f"{credentials.origin}: the private key is not an elliptic curve's, expected P-256"
+            )
+        self = cls.__new__(cls)
+        self.namespace, self.stream = namespace, stream
+        self._key, self._certificate, self.pem = key, certificate, credentials.certificate
+        if certificate.subject != self._name("ca"):
+            raise PkiError(
+                f"{credentials.origin}: certificate of {certificate.subject.rfc4514_string()}, "
+                f"expected {self._name('ca').rfc4514_string()}"
+            )
+        return self
+
+    def export(self) -> Credentials:
+        """The authority's own certificate and key, to be kept as a secret."""
+        return Credentials(ca=self.pem, certificate=self.pem, key=_pem(self._key))
 
     def issue(
         self,
@@ -114,7 +143,7 @@ class Authority:
         return Credentials(
             ca=self.pem,
             certificate=certificate.public_bytes(Encoding.PEM).decode(),
-            key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+            key=_pem(key),
         )
 
     def _name(self, common_name: str) -> x509.Name:
@@ -219,6 +248,10 @@ def client_context(folder: Path) -> ssl.SSLContext:
     context.load_cert_chain(folder / TLS_CERTIFICATE, folder / TLS_KEY)
     context.load_verify_locations(folder / TLS_CA)
     return context
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _builder(

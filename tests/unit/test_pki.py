@@ -250,3 +250,32 @@ def test_https_refuses_the_server_of_another_stream(folders: tuple[Path, Path]) 
     write_credentials(client, OTHER.issue("operator"))
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(server_context(server), client_context(client), "buffer")
+
+
+def test_an_exported_authority_goes_on_after_it_is_loaded(tmp_path: Path) -> None:
+    loaded_again = Authority.load("default", "lysozyme-44", AUTHORITY.export())
+    assert loaded_again.pem == AUTHORITY.pem
+    write_credentials(tmp_path, loaded_again.issue("buffer", dns_names=buffer_dns_names()))
+    done = openssl_verify(tmp_path, "sslserver")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_credentials(tmp_path).ca == AUTHORITY.pem
+
+
+def test_an_authority_of_another_stream_is_not_loaded() -> None:
+    with pytest.raises(PkiError, match=r"CN=ca,O=another,OU=default, expected CN=ca,O=lysozyme-44"):
+        Authority.load("default", "lysozyme-44", OTHER.export())
+
+
+def test_what_is_no_authority_is_not_loaded() -> None:
+    with pytest.raises(PkiError, match="CN=worker"):
+        Authority.load("default", "lysozyme-44", AUTHORITY.issue("worker"))
+
+
+def test_an_expired_authority_is_not_loaded() -> None:
+    expired = Authority("default", "lysozyme-44", lifetime=timedelta(seconds=-1))
+    with pytest.raises(PkiError, match="expired"):
+        Authority.load("default", "lysozyme-44", expired.export())
+
+
+def test_the_key_of_an_exported_authority_is_not_shown() -> None:
+    assert "PRIVATE KEY" not in repr(AUTHORITY.export())
