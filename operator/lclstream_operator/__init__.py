@@ -1,0 +1,1 @@
+"""Operator: StreamRequests of a Kubernetes cluster become running streams."""
