@@ -112,5 +112,7 @@ def _adopt_library_logs() -> None:
     root = logging.getLogger()
     root.handlers = [_Adopted()]
     root.setLevel(logging.INFO)
+    # A line for every event of every watch, which is not what an operator has to say.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     # It warns that signals are not handled outside the main thread: `run_role` handles them.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

@@ -170,7 +170,10 @@ class _Service:
         self, informer: Informer, issuer: IssuerKind, stop: asyncio.Event, ready: asyncio.Event
     ) -> None:
         namespaces = list(self._options.namespaces)
+        # Otherwise kopf asks for the name of our user, and a container's user often has none.
+        identity: Any = self._identity
         await kopf.operator(
+            identity=identity,
             registry=registry(informer, issuer, access.login),
             settings=operator_settings(watched(issuer)),
             standalone=True,
