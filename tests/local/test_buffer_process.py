@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from datetime import timedelta
 
 import pytest
 
-from buffer_rig import Rig
-from lclstream.pki import Authority, write_credentials
+from buffer_rig import Consumer, Rig
+from lclstream.pki import Authority, client_context, write_credentials
 from lclstream.protocol import LoseShard
+from lclstream.transport import Requester, TransportError
 
 
 class Process:
@@ -39,6 +41,15 @@ class Process:
     def end(self):
         out, errors = self.process.communicate()
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], errors
+
+
+def status(rig):
+    write_credentials(rig.folder / "operator", rig.credentials("operator"))
+    context = client_context(rig.folder / "operator")
+    context.check_hostname = False  # its certificate is for the name "buffer"
+    url = rig.buffer.addresses()["status"]
+    with urllib.request.urlopen(f"{url}/status", context=context) as answer:
+        return json.load(answer)
 
 
 @pytest.fixture
@@ -115,6 +126,34 @@ def test_sigterm_cancels_and_exits_3(rig, start, mode):
     worker.requester.close()
     code, words, _ = process.end()
     assert (code, words[-1]["outcome"], words[-1]["buffered"]) == (3, "canceled", 1)
+
+
+def test_a_buffer_that_stays_answers_after_the_end_until_it_is_told_to_go(rig, start):
+    process = start.listening(stay=True)
+    operator = rig.operator()
+    operator.ask(LoseShard(shard=0, reason="gone").encode())
+    while status(rig)["phase"] != "Failed":
+        pass
+    late = rig.consumer()
+    assert late.fetch().outcome == "failed"
+    assert process.process.poll() is None
+    process.process.send_signal(signal.SIGTERM)
+    code, words, _ = process.end()
+    assert (code, words[-1]["outcome"]) == (1, "failed")
+
+
+@pytest.mark.parametrize("mode", ["lease", "push"])
+def test_a_buffer_that_stays_and_is_told_to_go_early_tells_nobody_of_an_end(rig, start, mode):
+    process = start.listening(stay=True, mode=mode)
+    if mode == "lease":
+        address = rig.buffer.addresses()["lease"]
+        consumer = Consumer(Requester(address, rig.credentials("consumer"), "buffer", patience=0.1), "group")
+        process.process.send_signal(signal.SIGTERM)
+        with pytest.raises(TransportError):
+            consumer.fetch()
+    else:
+        process.process.send_signal(signal.SIGTERM)
+    assert process.end()[0] == 3
 
 
 def test_a_buffer_ends_with_the_process_that_started_it(start):

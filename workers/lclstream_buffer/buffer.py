@@ -66,6 +66,8 @@ class Buffer:
     def __init__(self, config: BufferConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.config, self._clock = config, clock
         self._turn = threading.Event()
+        self._leaving = threading.Event()
+        self._left: Verdict | None = None
         self._changed = threading.Event()
         self._lock = threading.Lock()
         self._asked: Verdict | None = None
@@ -131,12 +133,20 @@ class Buffer:
         self._changed.clear()
 
     def run(self) -> Verdict:
-        """Take in and deliver until the stream has ended, tell everybody so, and close."""
+        """Take in and deliver until the stream has ended, tell everybody so, and close.
+
+        A buffer that is to stay goes on answering after the end until it is told to `leave`: whoever asks late
+        still learns how the stream has ended.
+        """
         try:
             self.ingest.start()
             self.way.start()
             self.status.start()
             verdict = self._decide()
+            if verdict is self._left:
+                # Nobody is told of an end: a successor takes over at this address.
+                self.way.hang_up()
+                return verdict
             with self._lock:
                 self._verdict = verdict
             _log.info("stream ended", outcome=verdict.outcome, reason=verdict.reason)
@@ -144,6 +154,8 @@ class Buffer:
             self.way.finish()
             self._linger()
             self._last = self.snapshot()
+            if self.config.stay:
+                self._leaving.wait()
             return verdict
         finally:
             self.close()
@@ -157,6 +169,12 @@ class Buffer:
     def cancel(self, reason: str) -> None:
         """End the stream now: canceled, unless it is complete."""
         self._ask(Verdict("canceled", reason))
+
+    def leave(self, reason: str) -> None:
+        """End the process and not the stream, which goes on elsewhere; after the end of the stream, just go."""
+        self._left = Verdict("canceled", reason)
+        self._leaving.set()
+        self._ask(self._left)
 
     def stop(self, words: Stop) -> None:
         """End the stream now, as the runtime says; canceled is completed when it is complete."""

@@ -27,6 +27,9 @@ class Way(Protocol):
     def finish(self) -> None:
         """The stream has ended: tell every consumer, as long as they are there."""
 
+    def hang_up(self) -> None:
+        """Close every connection without a word; `close` does the rest."""
+
     def close(self) -> None:
         """Hang up. The store must have ended."""
 

@@ -93,7 +93,8 @@ def _run(buffer: Buffer, report_seconds: float, stop: threading.Event) -> Verdic
 
     def watch() -> None:
         stop.wait()
-        buffer.cancel("it was told to stop by a signal")
+        go = buffer.leave if buffer.config.stay else buffer.cancel
+        go("it was told to stop by a signal")
 
     def report() -> None:
         buffer.wait_for_change()
