@@ -153,7 +153,7 @@ class Case:
             return None
         if isinstance(self._planned, Refusal):
             return self._planned
-        if not self.started and self.spec is not None:
+        if not self.started and not self.suspended and self.spec is not None:
             why = limits.refusal(self._planned.namespace, self.spec, self.observed.usage, self.site)
             if why:
                 return Refusal("NamespaceNotAllowed" if "allowedNamespaces" in why else "LimitExceeded", why)

@@ -62,7 +62,7 @@ def deleted(case: Case) -> Decision | None:
 
 
 def finished(case: Case) -> Decision | None:
-    """A stream that has ended: take it down, keep what is known of it, and delete it when its time is over."""
+    """A stream that has ended: take it down, keep what is known of it, and delete it in due time."""
     if case.phase not in TERMINAL:
         return None
     finished_at = case.since("finishedAt") or case.now
@@ -118,11 +118,9 @@ def _by_buffers(case: Case) -> Outcome | None:
     """All buffers have ended; the worst of them is how the stream has."""
     if not case.all_buffers(*TERMINAL):
         return None
-    said = {
-        index: (buffer["phase"], reading.text(buffer, "reason")) for index, buffer in case.buffers.items()
-    }
+    said = [(buffer["phase"], reading.text(buffer, "reason")) for buffer in case.buffers.values()]
     for phase in ("Failed", "Canceled"):
-        reasons = dict.fromkeys(why for was, why in said.values() if was == phase)
+        reasons = dict.fromkeys(why for was, why in said if was == phase)
         if reasons:
             message = reading.listing(why or "the buffer does not say why" for why in reasons)
             return Outcome(phase, "ShardsLost" if case.job.failed else f"Buffers{phase}", message)

@@ -96,10 +96,7 @@ def of_buffers(case: Case) -> Draft:
     if stateful_set.all_ready:
         return true("BufferReady", "Ready", f"{_count(count, 'buffer')} ready.")
     wrong = facts.troubles(facts.of_component(case.observed.pods, "buffer"))
-    message = f"{stateful_set.ready} of {count} buffers ready"
-    return false(
-        "BufferReady", "NotReady", f"{message}: {reading.listing(wrong)}" if wrong else f"{message}."
-    )
+    return false("BufferReady", "NotReady", _with(f"{stateful_set.ready} of {count} buffers ready", wrong))
 
 
 def of_workers(case: Case) -> Draft:
@@ -120,10 +117,7 @@ def of_workers(case: Case) -> Draft:
         why = "no producer may run: spec.workers.parallelism, or this site's limit, is 0"
         return false("WorkersReady", "ScaledToZero", f"{why}; {done}.")
     wrong = facts.troubles(facts.alive(facts.of_component(case.observed.pods, "worker")))
-    message = f"No producer runs, {done}"
-    return false(
-        "WorkersReady", "NotRunning", f"{message}: {reading.listing(wrong)}" if wrong else f"{message}."
-    )
+    return false("WorkersReady", "NotRunning", _with(f"No producer runs, {done}", wrong))
 
 
 def of_streaming(case: Case, phase: str) -> Draft:
@@ -214,6 +208,10 @@ def _connection(case: Case) -> dict[str, Any]:
         "serverName": BUFFER_SERVER_NAME,
         "secret": names.secret(case.name, case.plan.consumer.name),
     }
+
+
+def _with(message: str, wrong: list[str]) -> str:
+    return f"{message}: {reading.listing(wrong)}" if wrong else f"{message}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -22,7 +22,7 @@ _FOR_A_CURE_SECONDS = 300.0
 
 
 def refused(case: Case) -> Decision | None:
-    """A request that can't be served as it stands: say what is wrong; it starts by itself once it is right."""
+    """A request that can't be served as it stands: say what is wrong; it starts once that is cured."""
     refusal = case.refusal
     if refusal is None:
         return None
@@ -181,7 +181,7 @@ def _phase(case: Case) -> str:
 
 
 def _waits_for_parallelism(case: Case) -> bool:
-    """Whether no producer runs because none is wanted: all is ready, so that is no trouble of provisioning."""
+    """Whether no producer runs because none is wanted; there is no trouble then."""
     return bool(case.job.exists and case.plan and case.plan.workers.parallelism == 0)
 
 
@@ -228,12 +228,10 @@ def _accepted(case: Case) -> Draft:
         return true("Accepted", "Limited", f"The request is served within this site's limits: {what}.")
     if case.stored_plan and case.set.exists and fresh != case.fixed_plan:
         what = (
-            "what has changed since the stream started (the Dataset, or a field of spec that is fixed then) is "
-            "not looked at; delete the request and make a new one to have it"
+            "The request is served as it was when it started. Its Dataset, or a field of spec that is fixed "
+            "then, has changed: delete the request and make a new one to have that."
         )
-        return true(
-            "Accepted", "StartedAsBefore", f"The request is served as it was when it started: {what}."
-        )
+        return true("Accepted", "ChangeIgnored", what)
     return true("Accepted", "Accepted", "The request is served.")
 
 
