@@ -1,4 +1,4 @@
-"""A cluster that exists on paper: decisions are carried out on plain data, and what pods do is said by the test."""
+"""A cluster on paper: decisions are carried out on plain data, and the test says what pods do."""
 
 import base64
 import copy
@@ -189,7 +189,7 @@ class World:
         for index in range(count):
             self.pods.append(self._pod("buffer", f"first-buffer-{index}", started or self.now))
             shards = range(index, self.request["spec"].get("workers", {}).get("shards", 1), count)
-            self.buffers[index] = said(shards={shard: "open" for shard in shards})
+            self.buffers[index] = said(shards=dict.fromkeys(shards, "open"))
 
     def workers_run(self, count: int = 1) -> None:
         self.job["status"] = {"active": count, "ready": count}

@@ -135,8 +135,8 @@ class Buffer:
     def run(self) -> Verdict:
         """Take in and deliver until the stream has ended, tell everybody so, and close.
 
-        A buffer that is to stay goes on answering after the end until it is told to `leave`: whoever asks late
-        still learns how the stream has ended.
+        A buffer that is to stay goes on answering after the end until it is told to `leave`: whoever asks
+        late still learns how the stream has ended.
         """
         try:
             self.ingest.start()
@@ -171,7 +171,7 @@ class Buffer:
         self._ask(Verdict("canceled", reason))
 
     def leave(self, reason: str) -> None:
-        """End the process and not the stream, which goes on elsewhere; after the end of the stream, just go."""
+        """End the process but not the stream, which goes on elsewhere; after its end, just go."""
         self._left = Verdict("canceled", reason)
         self._leaving.set()
         self._ask(self._left)

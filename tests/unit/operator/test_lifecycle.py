@@ -1,12 +1,12 @@
 """The life of a stream as decisions see it, from the request to its end."""
 
 import pytest
-from operator_world import World, dataset, said, stream_request
 
 from lclstream.protocol import LoseShard, Stop
 from lclstream_operator import names
 from lclstream_operator.model import Usage
 from lclstream_operator.site import SiteConfig
+from operator_world import World, dataset, said, stream_request
 
 ISSUERS = ["builtin", "cert-manager"]
 OF_DATASET = {"dataset": {"name": "lysozyme", "run": "44"}}
