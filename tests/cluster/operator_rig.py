@@ -7,8 +7,11 @@ The operator runs as it is meant to: the Deployment of `manifests/operator`, und
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from harness import Cluster, Manifest, Namespace, pod_spec
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEM = "lclstream-system"
 DEPLOYMENT = "deployment/lclstream-operator"
+PODS = "app.kubernetes.io/component=operator"
 API = "lclstream.io/v1alpha1"
 FOREIGN_IMAGE = "LCLSTREAM_PROJECT_IMAGE"
 OVER = ("Completed", "Failed", "Canceled")
@@ -52,10 +56,28 @@ def streams(
     made = new_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
     made = dataclasses.replace(made, cluster=dataclasses.replace(made.cluster, image=project_image_name))
     yield made
-    logs = operator.kubectl(
-        "logs", "--selector=app.kubernetes.io/component=operator", "--tail=-1", "--prefix"
-    )
-    print("\n".join(line for line in logs.splitlines() if made.name in line or "error" in line)[-20000:])
+    logs = operator.kubectl("logs", f"--selector={PODS}", "--tail=-1", "--prefix")
+    concerned = [line for line in logs.splitlines() if made.name in line or "error" in line]
+    sys.stdout.write("\n".join(concerned)[-20000:])
+
+
+@pytest.fixture
+def operator_alone(operator: Namespace) -> Iterator[Namespace]:
+    """The operator's namespace, for a test that stops it: no other such test runs meanwhile."""
+    folder = operator.cluster.layout.cache if operator.cluster.layout else Path(tempfile.gettempdir())
+    with (folder / "operator.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield operator
+        scale(operator, 2)
+
+
+def scale(operator: Namespace, replicas: int) -> None:
+    """Have so many operators, and wait until it is so."""
+    operator.kubectl("scale", DEPLOYMENT, f"--replicas={replicas}")
+    if replicas:
+        operator.kubectl("rollout", "status", DEPLOYMENT, "--timeout=90s")
+    else:
+        operator.kubectl("wait", "pod", f"--selector={PODS}", "--for=delete", "--timeout=90s")
 
 
 def install(cluster: Cluster, image: str) -> None:
@@ -113,14 +135,15 @@ def request(
     }
 
 
-def consumer(name: str, stream: str, image: str, buffers: int = 1) -> list[Manifest]:
-    """A Job that fetches a whole stream and says in JSON what it got, and the ConfigMap it needs."""
-    connection = {
-        "stream": f"$NAMESPACE/{stream}",
-        "mode": "lease",
-        "buffers": [
-            {"lease": f"tls+tcp://{stream}-buffer-{index}.{stream}-buffer:7002"} for index in range(buffers)
-        ],
+def consume(namespace: Namespace, stream: str = "stream", name: str = "consumer") -> None:
+    """Start a Job that fetches a whole stream and says at its end, in JSON, what it got."""
+    connection = until(namespace, lambda one: "connection" in (one.get("status") or {}), stream)["status"][
+        "connection"
+    ]
+    file = {
+        "stream": f"{namespace.name}/{stream}",
+        "mode": connection["mode"],
+        "buffers": [{connection["mode"]: address} for address in connection["addresses"]],
         "ca": "/tls/ca.crt",
         "certificate": "/tls/tls.crt",
         "key": "/tls/tls.key",
@@ -129,32 +152,24 @@ def consumer(name: str, stream: str, image: str, buffers: int = 1) -> list[Manif
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name},
-        "data": {"stream.json": json.dumps(connection)},
+        "data": {"stream.json": json.dumps(file)},
     }
     mounts = [{"name": "tls", "mountPath": "/tls"}, {"name": "connection", "mountPath": "/connection"}]
-    spec = pod_spec(image, ["lclstream", "pull", "/connection/stream.json", "--json"], volumeMounts=mounts)
+    command = ["lclstream", "pull", "/connection/stream.json", "--json"]
+    spec = pod_spec(namespace.image, command, volumeMounts=mounts)
     spec["restartPolicy"] = "Never"
     spec["volumes"] = [
-        {"name": "tls", "secret": {"secretName": f"{stream}-consumer"}},
+        {"name": "tls", "secret": {"secretName": connection["secret"]}},
         {"name": "connection", "configMap": {"name": name}},
     ]
+    template = {"metadata": {"labels": {"lclstream.io/consumer-of": stream}}, "spec": spec}
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {
-            "backoffLimit": 0,
-            "template": {"metadata": {"labels": {"lclstream.io/consumer-of": stream}}, "spec": spec},
-        },
+        "spec": {"backoffLimit": 0, "template": template},
     }
-    return [config, job]
-
-
-def consume(namespace: Namespace, stream: str = "stream", name: str = "consumer", buffers: int = 1) -> None:
-    """Start a consumer."""
-    config, job = consumer(name, stream, namespace.image, buffers)
-    text = config["data"]["stream.json"].replace("$NAMESPACE", namespace.name)
-    namespace.apply({**config, "data": {"stream.json": text}}, job)
+    namespace.apply(config, job)
 
 
 def consumed(namespace: Namespace, name: str = "consumer") -> dict[str, Any]:
@@ -200,3 +215,14 @@ def condition(request: Manifest, kind: str) -> dict[str, Any]:
     """A condition of a request; empty as long as it has none."""
     conditions = (request.get("status") or {}).get("conditions") or ()
     return next((dict(one) for one in conditions if one["type"] == kind), {})
+
+
+def children(namespace: Namespace, kind: str, name: str = "stream") -> list[dict[str, Any]]:
+    """The objects of a kind, as kubectl names it, that belong to a stream."""
+    found = namespace.kubectl("get", kind, f"--selector=lclstream.io/stream={name}", "--output=json")
+    return list(json.loads(found)["items"])
+
+
+def uids(found: list[dict[str, Any]]) -> dict[str, str]:
+    """The uids of objects by their names."""
+    return {one["metadata"]["name"]: one["metadata"]["uid"] for one in found}
