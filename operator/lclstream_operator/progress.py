@@ -45,17 +45,17 @@ def report(
     comes into another phase, since that is what decisions are made from.
     """
     fresh = {"buffers": [dict(buffers[index]) for index in sorted(buffers)]}
-    before = {key: status[key] for key in ("buffers", "progress") if key in status}
     old = reading.mapping(status, "progress")
+    before = {"buffers": reading.items(status, "buffers"), "progress": dict(old)}
     sampled = reading.instant(old, "sampledAt")
     if not buffers:
-        return before
+        return {"progress": dict(old)} if old else {}
     if sampled is not None:
         elapsed = (now - sampled).total_seconds()
-        same = fresh["buffers"] == before.get("buffers")
+        same = fresh["buffers"] == before["buffers"]
         if same and reading.text(old, "rate") in ("", "0"):
             return before
-        if elapsed < every and _phases(fresh["buffers"]) == _phases(before.get("buffers")):
+        if elapsed < every and _phases(fresh["buffers"]) == _phases(before["buffers"]):
             return before
     sums = {key: sum(reading.number(buffer, key) for buffer in buffers.values()) for key in COUNTERS}
     rate = _rate(sums["events"] - reading.number(old, "events"), sampled, now)

@@ -5,13 +5,14 @@ from typing import Any
 from lclstream.plan import DATA_FOLDER
 from lclstream.process import EXIT_BAD_INPUT, EXIT_CANCELED
 from lclstream.spec import Volume
-from lclstream_operator import names
+from lclstream_operator import names, reading
 from lclstream_operator.desired.context import Context
 from lclstream_operator.desired.pod import CONFIG_FOLDER, pod_template
 from lclstream_operator.model import Manifest
 from lclstream_operator.resources import worker_resources
 
 _MUTABLE = ("parallelism", "suspend")
+_LABELS_OF_THE_JOB = ("controller-uid", "job-name")
 
 
 def build_job(context: Context) -> Manifest:
@@ -38,6 +39,7 @@ def build_job(context: Context) -> Manifest:
     live = context.live_spec("Job", name)
     if live:
         fixed = {key: live[key] for key in spec if key in live and key not in _MUTABLE}
+        fixed["template"] = _without_labels_of_the_job(fixed.get("template"))
         spec = fixed | {key: spec[key] for key in _MUTABLE}
     return {
         "apiVersion": "batch/v1",
@@ -45,6 +47,17 @@ def build_job(context: Context) -> Manifest:
         "metadata": context.metadata(name, "worker"),
         "spec": spec,
     }
+
+
+def _without_labels_of_the_job(template: Any) -> dict[str, Any]:
+    """A template as we would have written it: what Kubernetes puts into its labels is not ours to apply."""
+    metadata = reading.mapping(template, "metadata")
+    labels = {
+        key: value
+        for key, value in reading.mapping(metadata, "labels").items()
+        if key not in _LABELS_OF_THE_JOB and not key.startswith("batch.kubernetes.io/")
+    }
+    return {"metadata": {"labels": labels}, "spec": reading.get(template, "spec")}
 
 
 def _failure_rules() -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def _of_buffers(context: Context) -> Manifest:
         # Words to a buffer go the way of batches.
         _rule([_operator(context)], ports["status"], ports["ingest"]),
     ]
-    return _policy(context, names.buffer(context.name), "buffer", ingress, egress=[])
+    return _policy(context, names.buffer(context.name), "buffer", {"ingress": ingress})
 
 
 def _of_workers(context: Context) -> Manifest:
@@ -41,12 +41,14 @@ def _of_workers(context: Context) -> Manifest:
         "ports": [{"protocol": "TCP", "port": listened(context)["ingest"]}],
     }
     egress = [_DNS, to_buffers, *context.site.network.worker_egress]
-    return _policy(context, names.workers(context.name), "worker", ingress=[], egress=egress)
+    return _policy(context, names.workers(context.name), "worker", {"egress": egress})
 
 
-def _policy(
-    context: Context, name: str, component: Component, ingress: list[Any], egress: list[Any]
-) -> Manifest:
+def _policy(context: Context, name: str, component: Component, rules: dict[str, list[Any]]) -> Manifest:
+    """A policy for both directions; one without rules is closed.
+
+    It is left out rather than empty: the API server drops an empty list, and would see a change each time.
+    """
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -54,8 +56,7 @@ def _policy(
         "spec": {
             "podSelector": {"matchLabels": context.selector(component)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": ingress,
-            "egress": egress,
+            **rules,
         },
     }
 
