@@ -76,8 +76,8 @@ def turned(case: Case, phase: str, message: str = "") -> tuple[Note, ...]:
     """The event of a stream that comes into another phase."""
     if phase == case.phase:
         return ()
-    kind = "Warning" if phase == "Failed" else "Normal"
-    return (Note(kind, phase, message or _STORY[phase]),)
+    words = message or _STORY.get(phase, phase)
+    return (Note("Warning" if phase == "Failed" else "Normal", phase, words),)
 
 
 def of_certificates(state: State) -> Draft:
