@@ -14,6 +14,7 @@ from lclstream_operator.facts import TERMINAL
 from lclstream_operator.model import Decision, Manifest, Ref
 
 _LOOK_AGAIN_SECONDS = 2.0
+_AT_ONCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,11 @@ def finished(case: Case) -> Decision | None:
 
 
 def ending(case: Case) -> Decision | None:
-    """A stream that ends now."""
+    """A stream that ends now: that is written down before anything is taken down.
+
+    Were the operator killed in between, it would otherwise find a stream without its components, and begin it
+    anew.
+    """
     outcome = _by_buffers(case) or _by_deadline(case)
     if outcome is None:
         return None
@@ -89,10 +94,7 @@ def ending(case: Case) -> Decision | None:
         finished_at=case.now,
     )
     notes = (*report.lost_shards(case), *report.turned(case, outcome.phase, outcome.message))
-    # What is left is looked at again as soon as the status is written; the time to live counts from now.
-    return replace(
-        _take_down(case, outcome, case.now), status=status, notes=notes, requeue_after=_LOOK_AGAIN_SECONDS
-    )
+    return Decision(status=status, notes=notes, requeue_after=_AT_ONCE_SECONDS)
 
 
 def orphans(case: Case) -> tuple[Ref, ...]:

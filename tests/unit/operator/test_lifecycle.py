@@ -60,6 +60,8 @@ def test_a_stream_that_was_delivered_completes_and_keeps_its_numbers(issuer):
     assert world.phase == "Completed"
     assert world.condition("Complete")["message"] == "100 events in 7 batches were delivered."
     assert "connection" not in world.status
+    assert {"StatefulSet", "Job"} <= world.kinds(), "it is written down before anything is taken down"
+    world.step()
     assert world.children == {}
     world.buffers.clear()
     world.settle()
@@ -280,6 +282,7 @@ def test_a_stream_that_lasts_too_long_fails_and_its_consumers_are_told():
     world.step()
     assert world.phase == "Failed"
     assert world.condition("Failed")["reason"] == "DeadlineExceeded"
+    world.step()
     assert world.told == [(0, Stop(outcome="failed", reason=world.condition("Failed")["message"]))]
     assert "StatefulSet" in world.kinds()
     assert world.job["spec"]["suspend"] is True
