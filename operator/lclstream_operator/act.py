@@ -46,6 +46,16 @@ class Actor:
         self._applied.pop(key, None)
         self._reported.pop(key, None)
 
+    async def sweep(self, key: Key) -> None:
+        """Delete the Secrets that a request without successor has left behind.
+
+        cert-manager does not own the Secrets it makes, and may make one just after its Certificate went.
+        """
+        for secret in await self._cluster.list(SECRET, key.namespace, f"{names.STREAM}={key.name}"):
+            metadata = secret["metadata"]
+            if not metadata.get("ownerReferences") and names.UID in metadata["labels"]:
+                await self._delete(_ref(secret))
+
     async def act(self, key: Key, observed: Observed, decision: Decision) -> float | None:
         """Carry out a decision.
 

@@ -6,14 +6,14 @@ A fixed table instead of discovery: what the operator touches is what its role a
 from dataclasses import dataclass
 from typing import Final
 
-from lclstream.spec.base import API_GROUP, API_VERSION
+from lclstream.spec.base import API_VERSION
 
 CERT_MANAGER: Final = "cert-manager.io/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of namespaced object.
+    """A kind of object.
 
     Attributes:
         api_version: group and version, such as ``apps/v1``; ``v1`` for the core group.
@@ -40,6 +40,7 @@ class Kind:
 
 STREAM_REQUEST: Final = Kind(API_VERSION, "StreamRequest", "streamrequests")
 DATASET: Final = Kind(API_VERSION, "Dataset", "datasets")
+NAMESPACE: Final = Kind("v1", "Namespace", "namespaces")
 POD: Final = Kind("v1", "Pod", "pods")
 SECRET: Final = Kind("v1", "Secret", "secrets")
 JOB: Final = Kind("batch/v1", "Job", "jobs")
@@ -86,22 +87,3 @@ def kind_of(api_version: str, kind: str) -> Kind:
         return _BY_NAME[api_version, kind]
     except KeyError:
         raise LookupError(f"{api_version} {kind}: not a kind the operator deals with") from None
-
-
-__all__ = [
-    "API_GROUP",
-    "CERT_MANAGER",
-    "CERT_MANAGER_CHILDREN",
-    "CHILDREN",
-    "DATASET",
-    "EVENT",
-    "JOB",
-    "LEASE",
-    "POD",
-    "SECRET",
-    "STATEFUL_SET",
-    "STREAM_REQUEST",
-    "Kind",
-    "children_of",
-    "kind_of",
-]  # fmt: skip

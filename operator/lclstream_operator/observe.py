@@ -14,7 +14,7 @@ from typing import Final
 from lclstream_operator import names
 from lclstream_operator.buffers import Buffers
 from lclstream_operator.cluster import Cluster
-from lclstream_operator.kinds import DATASET, POD, SECRET, STREAM_REQUEST, Kind, children_of
+from lclstream_operator.kinds import DATASET, NAMESPACE, POD, SECRET, STREAM_REQUEST, Kind, children_of
 from lclstream_operator.limits import usage
 from lclstream_operator.model import IssuerKind, Key, Manifest, Observed, Usage
 from lclstream_operator.site import SiteConfig
@@ -104,6 +104,18 @@ class Observer:
             now=self._now(),
         )
 
+    async def is_doomed(self, observed: Observed) -> bool:
+        """Whether a stream's namespace is being deleted, and the request will be but is not yet.
+
+        Kubernetes 1.34 deletes the pods of such a namespace before anything else, and waits for them. A Job
+        with `backoffLimitPerIndex` keeps a failed pod until it has made its successor, which is forbidden
+        there: both wait for ever, unless the Job goes.
+        """
+        if is_leaving(observed.request) or not any(map(is_leaving, observed.pods)):
+            return False
+        namespace = await self._cluster.find(NAMESPACE, "", observed.request["metadata"]["namespace"])
+        return namespace is None or is_leaving(namespace)
+
     async def _list(self, key: Key, uid: str, *, afresh: bool) -> _Known:
         known = self._known.setdefault(key, _Known())
         if afresh or known.uid != uid or self._time() - known.listed > FRESH_SECONDS:
@@ -134,6 +146,11 @@ class Observer:
         if all(bound is None for bound in bounds):
             return Usage()
         return usage(await self._cluster.list(STREAM_REQUEST, key.namespace), self._site, but=uid)
+
+
+def is_leaving(manifest: Manifest) -> bool:
+    """Whether an object is being deleted."""
+    return bool(manifest["metadata"].get("deletionTimestamp"))
 
 
 def dataset_name(request: Manifest) -> str:

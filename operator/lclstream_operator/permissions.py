@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lclstream_operator.cluster import Cluster
-from lclstream_operator.kinds import DATASET, EVENT, LEASE, POD, STREAM_REQUEST, Kind, children_of
+from lclstream_operator.kinds import DATASET, EVENT, LEASE, NAMESPACE, POD, STREAM_REQUEST, Kind, children_of
 from lclstream_operator.model import IssuerKind
 
 WATCH: Final = ("list", "watch")
@@ -42,6 +42,8 @@ def needed(issuer: IssuerKind) -> tuple[Permission, ...]:
         # Where owner references are checked (OpenShift), to make one that blocks deletion.
         Permission(STREAM_REQUEST, ("update",), "finalizers"),
         Permission(DATASET, ("get", *WATCH)),
+        # Of a namespace on its way out; allowed in a Role too, for the namespace the Role is in.
+        Permission(NAMESPACE, ("get",)),
         Permission(POD, WATCH),
         Permission(EVENT, ("create", "get", "patch")),
         *(Permission(kind, OWN) for kind in children_of(issuer)),

@@ -106,19 +106,26 @@ class Reconciler:
         observed = await self._observer.observe(key)
         if observed is None:
             self._actor.forget(key)
+            await self._actor.sweep(key)
             return None
-        decision = self._decide(observed)
+        decision = await self._choose(observed)
         if _hard_to_undo(decision):
             observed = await self._observer.observe(key, afresh=True)
             if observed is None:
                 return None
-            decision = self._decide(observed)
+            decision = await self._choose(observed)
         later = await self._actor.act(key, observed, decision)
         status = decision.status or observed.request.get("status") or {}
         if status.get("phase") in _OVER:
             return later
         resync = RESYNC_SECONDS * (1 - 0.2 * random.random())  # noqa: S311 - spreads the load
         return resync if later is None else min(later, resync)
+
+    async def _choose(self, observed: Observed) -> Decision:
+        if await self._observer.is_doomed(observed):
+            _log.info("its namespace is being deleted")
+            return Decision(delete=True)
+        return self._decide(observed)
 
     async def _note(self, key: Key, error: Exception) -> None:
         """Tell the user what the API server refuses."""

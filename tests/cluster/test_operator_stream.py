@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from harness import Namespace
+from harness import Namespace, unique_name
 from operator_rig import (
     API,
     children,
@@ -117,3 +117,11 @@ def test_a_finished_stream_is_deleted_after_its_time_to_live(streams: Namespace)
     consume(streams)
     streams.wait("streamrequest/stream", "delete")
     streams.kubectl("wait", "statefulset,job", "--selector=lclstream.io/stream=stream", "--for=delete")
+
+
+def test_a_namespace_with_a_stream_at_work_can_be_deleted(streams: Namespace) -> None:
+    namespace = Namespace(streams.cluster, unique_name("doomed"), streams.labels)
+    namespace.create()
+    namespace.apply(request(events=100_000, shards=2, rate=2))
+    until_phase(namespace, "Streaming")
+    namespace.kubectl("delete", "namespace", namespace.name, "--timeout=120s")

@@ -71,7 +71,7 @@ def test_what_is_changed_by_hand_is_changed_back(streams: Namespace) -> None:
     until_phase(streams, "Streaming")
     patch = {"spec": {"publishNotReadyAddresses": False}}
     streams.kubectl("patch", "service/stream-buffer", "--type=merge", "--patch", json.dumps(patch))
-    streams.watch("v1", "Service", lambda found: found[0]["spec"]["publishNotReadyAddresses"] is True)
+    streams.watch("v1", "Service", lambda found: found[0]["spec"].get("publishNotReadyAddresses") is True)
     patch = {"data": {"producer.json": "{}"}}
     streams.kubectl("patch", "configmap/stream-config", "--type=merge", "--patch", json.dumps(patch))
     streams.watch(

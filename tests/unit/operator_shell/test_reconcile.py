@@ -9,7 +9,7 @@ from lclstream_operator import names
 from lclstream_operator.act import Actor
 from lclstream_operator.buffers import Buffers
 from lclstream_operator.errors import ApiError, Conflict, Rejected, Transient
-from lclstream_operator.kinds import JOB, SECRET, STREAM_REQUEST
+from lclstream_operator.kinds import JOB, POD, SECRET, STREAM_REQUEST
 from lclstream_operator.metrics import Metrics
 from lclstream_operator.model import Decision, Key, Manifest, Observed, Ref
 from lclstream_operator.observe import FRESH_SECONDS, Observer
@@ -178,7 +178,45 @@ def test_a_request_that_is_gone_is_left_alone() -> None:
         stage.reconciler.touched(KEY, STREAM_REQUEST)
         await asyncio.sleep(1e5)
         assert not stage.seen
-        assert stage.cluster.asked == [("get", "StreamRequest", "stream")]
+        sweep = ("list", "Secret", f"{names.STREAM}=stream")
+        assert stage.cluster.asked == [("get", "StreamRequest", "stream"), sweep]
+
+    on_stage(test)
+
+
+def test_a_secret_that_nobody_owns_goes_after_its_request() -> None:
+    async def test(stage: Stage) -> None:
+        for name, owners in (("left", []), ("owned", [{"uid": "u"}])):
+            secret = stage.child("Secret", name)
+            secret["metadata"]["ownerReferences"] = owners
+            stage.cluster.put(secret)
+        stage.cluster.put(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "x", "name": "other"}}
+        )
+        del stage.cluster.objects["StreamRequest", "x", "stream"]
+        stage.reconciler.touched(KEY, SECRET)
+        await asyncio.sleep(1)
+        assert sorted(name for _, _, name in stage.cluster.objects) == ["other", "owned"]
+
+    on_stage(test)
+
+
+def test_a_request_goes_with_its_namespace_before_its_pods_wait_for_ever() -> None:
+    async def test(stage: Stage) -> None:
+        leaving = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"namespace": "", "name": "x"}}
+        stage.cluster.put(namespace)
+        labels = {names.UID: stage.request["metadata"]["uid"], names.COMPONENT: "worker"}
+        metadata = {"namespace": "x", "name": "stream-workers-0", "labels": labels, **leaving}
+        stage.cluster.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+        stage.reconciler.touched(KEY, POD)
+        await asyncio.sleep(1)
+        assert len(stage.seen) == 1  # a pod may go for other reasons
+        stage.cluster.put({**namespace, "metadata": {**namespace["metadata"], **leaving}})
+        stage.reconciler.touched(KEY, POD)
+        await asyncio.sleep(1)
+        assert len(stage.seen) == 1
+        assert stage.cluster.verbs("StreamRequest")[-1] == "delete"
 
     on_stage(test)
 
