@@ -28,6 +28,7 @@ from lclstream.protocol import (
     BatchId,
     Detach,
     Fetch,
+    Reason,
     Refusal,
     StreamEnd,
     read_answer,
@@ -291,13 +292,13 @@ class _LeaseLink(_Link):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._fetches: queue.Queue[Reply | None] = queue.Queue()
+        self._fetches: queue.Queue[tuple[Fetch, Reply] | None] = queue.Queue()
         self._requester: Requester | None = None
 
     def finished(self, batch: BatchId) -> None:
         if self._requester:
             with contextlib.suppress(TransportError):
-                self._fetches.put(self._requester.submit(Fetch(acknowledge=[batch]).encode()))
+                self._fetch(self._requester, Fetch(acknowledge=[batch]))
 
     def close(self) -> None:
         if self._closed.is_set():
@@ -316,15 +317,28 @@ class _LeaseLink(_Link):
             patience=self._patience,
         )
         with requester:
-            answer = read_answer(requester.request(self._attach.encode()))
-            if not isinstance(answer, Attached):
-                raise StreamRefused(answer.message if isinstance(answer, Refusal) else f"{answer}")
+            self._join(requester)
             self._requester = requester
             for _ in range(self._prefetch):
-                self._fetches.put(requester.submit(Fetch().encode()))
-            while (fetch := self._fetches.get()) and self._put(fetch.wait()):
-                pass
+                self._fetch(requester, Fetch())
+            while in_flight := self._fetches.get():
+                fetch, reply = in_flight
+                message = reply.wait()
+                if _refused_as(message, "not-attached"):
+                    # The connection was lost and is back; what it carried is asked for again.
+                    self._join(requester)
+                    self._fetch(requester, fetch)
+                elif not self._put(message):
+                    break
             self.close()
+
+    def _join(self, requester: Requester) -> None:
+        answer = read_answer(requester.request(self._attach.encode()))
+        if not isinstance(answer, Attached):
+            raise StreamRefused(answer.message if isinstance(answer, Refusal) else f"{answer}")
+
+    def _fetch(self, requester: Requester, fetch: Fetch) -> None:
+        self._fetches.put((fetch, requester.submit(fetch.encode())))
 
 
 class _PushLink(_Link):
@@ -356,6 +370,14 @@ class _PushLink(_Link):
             self._room.acquire()
             while not self._closed.is_set() and self._put(puller.receive()):
                 self._room.acquire()
+
+
+def _refused_as(message: memoryview, reason: Reason) -> bool:
+    """Whether this is a refusal for this reason."""
+    if is_message(message):
+        return False
+    answer = read_answer(message)
+    return isinstance(answer, Refusal) and answer.reason == reason
 
 
 def _detach(requester: Requester) -> None:

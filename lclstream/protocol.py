@@ -31,6 +31,7 @@ from lclstream.wire import ReadableBuffer
 VERSION = 1
 
 Outcome = Literal["completed", "failed", "canceled"]
+Reason = Literal["role", "stream", "version", "invalid", "conflict", "too-large", "not-attached", "over"]
 BatchId = tuple[int, int]
 """(shard, sequence) of a batch within its stream."""
 
@@ -141,12 +142,13 @@ class Refusal(Words):
     Attributes:
         reason: ``role`` (the certificate's role may not do this), ``stream`` (another stream's),
             ``version``, ``invalid`` (not understood), ``conflict`` (contradicts what is stored),
-            ``too-large``, ``over`` (the stream has ended).
+            ``too-large``, ``not-attached`` (the connection is new: attach, then ask again), ``over`` (the
+            stream has ended).
         message: one line for people.
     """
 
     ok: Literal["refused"] = "refused"
-    reason: Literal["role", "stream", "version", "invalid", "conflict", "too-large", "over"]
+    reason: Reason
     message: str
 
 

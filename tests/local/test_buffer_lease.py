@@ -326,7 +326,7 @@ def test_bad_messages_are_refused_and_hold_nobody_up(rig):
     asking = Attach(stream="a/b", group="default", consumer="x")
     for words, reason in (
         (b"{", "invalid"),
-        (Fetch().encode(), "conflict"),
+        (Fetch().encode(), "not-attached"),
         (asking.encode(), "stream"),
         (asking.model_copy(update={"version": 9}).encode(), "version"),
     ):

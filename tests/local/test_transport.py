@@ -13,6 +13,7 @@ from queue import Queue
 import numpy as np
 import pytest
 
+from cable import Cable
 from lclstream.pki import Authority, Credentials, buffer_dns_names
 from lclstream.transport import (
     AddressTaken,
@@ -424,3 +425,19 @@ print("left", flush=True)
 def test_the_interpreter_may_leave_with_open_sockets(how: str, code: int) -> None:
     done = subprocess.run([sys.executable, "-c", LEAVING, how], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_peer_that_vanishes_is_noticed_on_both_sides(stack: ExitStack) -> None:
+    """nng itself misses most of these: it shuts down the TCP connection and keeps the pipe."""
+    left: Queue[Peer] = Queue()
+    server = stack.enter_context(Responder(ANY_PORT, BUFFER, on_disconnect=left.put))
+    run(stack, lambda: [server.receive() for _ in range(1000)])
+    stack.callback(server.close)
+    for _ in range(5):
+        cable = Cable(server.url)
+        client = Requester(cable.url, WORKER, NAME, patience=2)
+        answer = client.submit(b"never answered")
+        cable.close()
+        assert left.get(timeout=60).role == "worker"
+        with pytest.raises(Unreachable, match="connection lost"):
+            answer.wait()

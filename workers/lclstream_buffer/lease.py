@@ -37,7 +37,7 @@ MAX_FETCHES = 1024
 """Unanswered fetches of one connection; a consumer's prefetch has to be smaller."""
 
 _MAX_REQUEST = 1 << 20
-_NOT_ATTACHED = Refused("conflict", "this connection is not attached to a group, expected attach first")
+_NOT_ATTACHED = Refused("not-attached", "this connection is not attached to a group, expected attach first")
 
 _log = get_logger(component="lease")
 

@@ -7,12 +7,9 @@ below the next one expected; nothing has to be remembered per batch.
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from lclstream.protocol import VERSION, Hello, LoseShard, Refusal, ShardEnd, Welcome
+from lclstream.protocol import VERSION, Hello, LoseShard, Reason, Refusal, ShardEnd, Welcome
 from lclstream.wire import Header
-
-Reason = Literal["role", "stream", "version", "invalid", "conflict", "too-large", "over"]
 
 
 class Refused(Exception):
