@@ -1,0 +1,183 @@
+"""The programs of the cluster: how each is started and how it shows that it is up.
+
+They run as plain processes, in the order of `COMPONENTS`. CoreDNS and cert-manager could be pods;
+as processes they need no image, and a test can stop and start them like the others.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from boot import build, network, process
+from boot.command import ClusterError, run
+from boot.layout import (
+    API_PORT,
+    CLUSTER_DOMAIN,
+    HERE,
+    HOST_API,
+    NODE_IP,
+    NODE_NAME,
+    SERVICE_CIDR,
+    Layout,
+)
+
+START_TIMEOUT = 120
+ETCD = "http://127.0.0.1:2379"
+
+Argv = list[str | Path]
+
+
+@dataclass(frozen=True)
+class Component:
+    """`health` is a URL inside the network namespace; without one, started means up."""
+
+    name: str
+    argv: Callable[[Layout], Argv]
+    health: str = ""
+    in_namespace: bool = True
+
+
+def _etcd(layout: Layout) -> Argv:
+    return [
+        "--name=default",
+        f"--data-dir={layout.state}/etcd",
+        f"--listen-client-urls={ETCD}",
+        f"--advertise-client-urls={ETCD}",
+        "--listen-peer-urls=http://127.0.0.1:2380",
+        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+        "--initial-cluster=default=http://127.0.0.1:2380",
+        # The data lives no longer than the cluster: nothing to gain from waiting for the disk.
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]
+
+
+def _kube_apiserver(layout: Layout) -> Argv:
+    pki = layout.pki
+    return [
+        f"--etcd-servers={ETCD}",
+        f"--advertise-address={NODE_IP}",
+        f"--secure-port={API_PORT}",
+        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        f"--tls-cert-file={pki}/kube-apiserver.crt",
+        f"--tls-private-key-file={pki}/kube-apiserver.key",
+        f"--client-ca-file={pki}/ca.crt",
+        f"--kubelet-certificate-authority={pki}/ca.crt",
+        f"--kubelet-client-certificate={pki}/kubelet-client.crt",
+        f"--kubelet-client-key={pki}/kubelet-client.key",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--service-account-issuer=https://kubernetes.default.svc.{CLUSTER_DOMAIN}",
+        f"--service-account-key-file={pki}/service-accounts.key",
+        f"--service-account-signing-key-file={pki}/service-accounts.key",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged=true",
+    ]
+
+
+def _kube_controller_manager(layout: Layout) -> Argv:
+    return [
+        f"--kubeconfig={layout.config}/kube-controller-manager.kubeconfig",
+        f"--service-account-private-key-file={layout.pki}/service-accounts.key",
+        f"--root-ca-file={layout.pki}/ca.crt",
+        f"--cluster-signing-cert-file={layout.pki}/ca.crt",
+        f"--cluster-signing-key-file={layout.pki}/ca.key",
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        f"--flex-volume-plugin-dir={layout.state}/kubelet/volume-plugins",
+    ]
+
+
+def _kube_scheduler(layout: Layout) -> Argv:
+    return [
+        f"--kubeconfig={layout.config}/kube-scheduler.kubeconfig",
+        "--leader-elect=false",
+    ]
+
+
+def _containerd(layout: Layout) -> Argv:
+    return ["containerd", f"--config={layout.config}/containerd.toml"]
+
+
+def _kubelet(layout: Layout) -> Argv:
+    return [
+        f"--config={layout.config}/kubelet.json",
+        f"--kubeconfig={layout.config}/kubelet.kubeconfig",
+        f"--root-dir={layout.state}/kubelet",
+        f"--hostname-override={NODE_NAME}",
+        f"--node-ip={NODE_IP}",
+    ]
+
+
+def _kube_proxy(layout: Layout) -> Argv:
+    return [f"--config={layout.config}/kube-proxy.json"]
+
+
+def _coredns(layout: Layout) -> Argv:
+    return [f"-conf={layout.config}/Corefile"]
+
+
+def _cert_manager(layout: Layout) -> Argv:
+    return [f"--kubeconfig={layout.config}/cert-manager.kubeconfig"]
+
+
+def _forward(layout: Layout) -> Argv:
+    # fmt: off
+    return [sys.executable, "-m", "boot.forward", layout.netns,
+            f"{HOST_API[0]}:{HOST_API[1]}", f"{NODE_IP}:{API_PORT}"]
+    # fmt: on
+
+
+COMPONENTS = (
+    Component("etcd", _etcd),
+    Component("kube-apiserver", _kube_apiserver, f"https://{NODE_IP}:{API_PORT}/readyz"),
+    Component("forward", _forward, in_namespace=False),
+    Component(
+        "kube-controller-manager", _kube_controller_manager, "https://127.0.0.1:10257/healthz"
+    ),
+    Component("kube-scheduler", _kube_scheduler, "https://127.0.0.1:10259/healthz"),
+    Component("containerd", _containerd),
+    Component("kubelet", _kubelet, "http://127.0.0.1:10248/healthz"),
+    Component("kube-proxy", _kube_proxy, f"http://{NODE_IP}:10256/healthz"),
+    Component("coredns", _coredns, "http://127.0.0.1:8181/ready"),
+    Component("cert-manager", _cert_manager),
+)
+# Found on PATH rather than among the programs that were built.
+FROM_PATH = ("containerd", "forward")
+
+
+def component(name: str) -> Component:
+    for candidate in COMPONENTS:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(candidate.name for candidate in COMPONENTS)
+    raise ClusterError(f"component: {name} is not one of: {known}")
+
+
+def start(layout: Layout, one: Component) -> None:
+    """Start a component unless it runs; does not wait for it."""
+    if process.find(layout, one.name):
+        return
+    argv = one.argv(layout)
+    if one.name not in FROM_PATH:
+        argv.insert(0, build.programs(layout) / "bin" / one.name)
+    prefix = network.inside(layout) if one.in_namespace else []
+    process.start(layout, one.name, [*prefix, *argv], {"PYTHONPATH": str(HERE)})
+
+
+def wait(layout: Layout, one: Component) -> None:
+    """Wait until a component that was started is up."""
+    if one.health:
+        # fmt: off
+        run([*network.inside(layout), sys.executable, "-m", "boot.probe",
+             one.health, str(START_TIMEOUT)], cwd=HERE)
+        # fmt: on
+    if not process.find(layout, one.name):
+        raise ClusterError(f"{one.name}: ended; see {layout.logs / f'{one.name}.log'}")
+
+
+def stop(layout: Layout, one: Component) -> None:
+    process.stop(layout, one.name)

@@ -1,0 +1,173 @@
+"""Up and down.
+
+`up` only does what is not done yet, so it may be run on a running cluster, on half a one after an
+interruption, or after a component has died. `down` works from what it finds on the machine, so it
+removes half a cluster as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGKILL
+
+from boot import build, components, config, image, machine, network, pki, process
+from boot.command import ClusterError, run, step
+from boot.layout import BASE_IMAGE, NODE_NAME, Layout
+
+NODE_TIMEOUT = "120s"
+
+
+@contextmanager
+def exclusive(layout: Layout) -> Iterator[None]:
+    """Let one builder or boot at a time work; the others wait for it and find the work done."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    with open(layout.cache / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def fetch(layout: Layout) -> None:
+    """Install and build everything that is missing. This is the long part, the first time."""
+    build.install_packages()
+    image.build_base(layout)
+    build.build_programs(layout)
+
+
+def is_up(layout: Layout) -> bool:
+    return network.exists(layout) and all(
+        process.find(layout, component.name) for component in components.COMPONENTS
+    )
+
+
+def up(layout: Layout) -> None:
+    fetch(layout)
+    _remove_outdated(layout)
+    if is_up(layout):
+        print(f"  already up since {_booted(layout)}")
+        return
+    with step("prepare the machine"):
+        for directory in (layout.run, layout.config):
+            directory.mkdir(parents=True, exist_ok=True)
+        machine.save_sysctls(layout)
+        machine.create_cgroups(layout)
+        network.create(layout)
+        pki.create(layout.pki)
+        for name, text in config.files(layout).items():
+            path = layout.state / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        _programs_file(layout).write_text(str(build.programs(layout)))
+    for name in ("etcd", "kube-apiserver", "forward"):
+        _start(layout, name)
+    with step("apply cert-manager's CRDs and CoreDNS' rights"):
+        kubectl(layout, "apply", "-f", layout.config / "coredns-rbac.json")
+        kubectl(layout, "apply", "--server-side", "-f", build.programs(layout) / "crds")
+    for name in ("kube-controller-manager", "kube-scheduler", "containerd"):
+        _start(layout, name)
+    _import_base(layout)
+    for name in ("kubelet", "kube-proxy", "coredns", "cert-manager"):
+        _start(layout, name)
+    with step("wait until the node is Ready"):
+        node = f"node/{NODE_NAME}"
+        kubectl(layout, "wait", "--for=create", node, f"--timeout={NODE_TIMEOUT}")
+        kubectl(layout, "wait", "--for=condition=Ready", node, f"--timeout={NODE_TIMEOUT}")
+
+
+def down(layout: Layout) -> None:
+    """Remove the cluster and all its traces; the cache stays."""
+    if not layout.state.exists():
+        print("  already down")
+        return
+    with step("stop the processes"):
+        # The kubelet first, or it would start again what is stopped after it.
+        order = ("kubelet", *(one.name for one in reversed(components.COMPONENTS)))
+        for name in order:
+            process.stop(layout, name)
+        sockets = _shim_sockets(layout)
+        while remaining := process.leftovers(layout):
+            process.end(remaining, SIGKILL)
+    with step("remove mounts, control groups, sysctl changes and files"):
+        for point in machine.mounts_under(layout.state):
+            run(["umount", point])
+        machine.remove_cgroups(layout)
+        machine.restore_sysctls(layout)
+        for socket in sockets:
+            socket.unlink(missing_ok=True)
+        _remove_outside_files(layout)
+        shutil.rmtree(layout.state)
+
+
+def status(layout: Layout) -> str:
+    """One line for each component, and the state of the node."""
+    lines = []
+    for one in components.COMPONENTS:
+        found = process.find(layout, one.name)
+        lines.append(f"{one.name:<24} {f'running, pid {found.pid}' if found else 'stopped'}")
+    try:
+        lines.append(kubectl(layout, "get", "nodes", "-o", "wide").rstrip())
+    except ClusterError as error:
+        lines.append(f"node: unknown: {str(error).splitlines()[-1]}")
+    return "\n".join(lines)
+
+
+def kubectl(layout: Layout, *words: str | Path) -> str:
+    program = build.programs(layout) / "bin" / "kubectl"
+    # fmt: off
+    return run([program, "--kubeconfig", layout.admin_kubeconfig, "--request-timeout=60s",
+                *words])
+    # fmt: on
+
+
+def _start(layout: Layout, name: str) -> None:
+    one = components.component(name)
+    with step(f"start {name}"):
+        components.start(layout, one)
+        components.wait(layout, one)
+
+
+def _import_base(layout: Layout) -> None:
+    # fmt: off
+    ctr = ["ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io",
+           "--connect-timeout", "30s"]
+    # fmt: on
+    if BASE_IMAGE not in run([*ctr, "images", "list", "--quiet"]).split():
+        with step(f"import {BASE_IMAGE}"):
+            image.import_archive(layout, image.base_archive(layout))
+
+
+def _programs_file(layout: Layout) -> Path:
+    return layout.state / "programs"
+
+
+def _booted(layout: Layout) -> str:
+    return kubectl(
+        layout, "get", "node", NODE_NAME, "-o", "jsonpath={.metadata.creationTimestamp}"
+    )
+
+
+def _remove_outdated(layout: Layout) -> None:
+    """A cluster booted from other versions of the programs makes way for the wanted one."""
+    marker = _programs_file(layout)
+    if marker.exists() and marker.read_text() != str(build.programs(layout)):
+        print("  the running cluster was built from other sources: replacing it")
+        down(layout)
+
+
+def _shim_sockets(layout: Layout) -> list[Path]:
+    """The sockets of containerd's shims: they lie outside the state directory, by its design."""
+    addresses = Path(layout.state, "containerd", "state").glob("*/*/*/address")
+    return [Path(address.read_text().removeprefix("unix://")) for address in addresses]
+
+
+def _remove_outside_files(layout: Layout) -> None:
+    """Files that kubelet and CNI write to fixed places: remove those that point into our state."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and Path(link.readlink()).is_relative_to(layout.state):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if str(layout.state) in result.read_text():
+            result.unlink()
