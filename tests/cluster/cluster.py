@@ -17,7 +17,9 @@ from boot.layout import Layout, default_layout
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    top = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="install and build what is missing, boot nothing")
     commands.add_parser("up", help="build what is missing, boot, print KUBECONFIG")
@@ -32,13 +34,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def execute(arguments: argparse.Namespace, layout: Layout) -> int:
-    if arguments.command == "build":
-        lifecycle.fetch(layout)
-    elif arguments.command == "up":
-        lifecycle.up(layout)
-        print(f"export KUBECONFIG={layout.admin_kubeconfig}")
-    elif arguments.command == "down":
-        lifecycle.down(layout)
+    long = {"build": lifecycle.fetch, "up": lifecycle.up, "down": lifecycle.down}
+    if arguments.command in long:
+        with lifecycle.exclusive(layout), step(f"cluster {arguments.command}"):
+            long[arguments.command](layout)
+        if arguments.command == "up":
+            print(f"export KUBECONFIG={layout.admin_kubeconfig}")
     elif arguments.command == "status":
         print(lifecycle.status(layout))
         return 0 if lifecycle.is_up(layout) else 1
@@ -61,8 +62,7 @@ def main() -> int:
         return 2
     layout = default_layout()
     try:
-        with lifecycle.exclusive(layout), step(f"cluster {arguments.command}"):
-            return execute(arguments, layout)
+        return execute(arguments, layout)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -121,8 +121,8 @@ def build_programs(layout: Layout) -> None:
     for name in missing:
         with step(f"build {name}"):
             partial = bin_dir / f".{name}.partial"
-            output = ["-ldflags", flags, "-o", partial]
-            run([*GO_BUILD, *output, GO_PACKAGES[name]], cwd=HERE, env=env)
+            options = ["-ldflags", flags, "-o", str(partial)]
+            run([*GO_BUILD, *options, GO_PACKAGES[name]], cwd=HERE, env=env)
             partial.replace(bin_dir / name)
     if not crds.exists():
         _copy_crds(crds)

@@ -32,11 +32,16 @@ Argv = list[str | Path]
 
 @dataclass(frozen=True)
 class Component:
-    """`health` is a URL inside the network namespace; without one, started means up."""
+    """One program.
+
+    `health` is a URL, seen from where the program runs; without one, started means up.
+    `arguments` follow the built program of that name, unless `program` names another.
+    """
 
     name: str
-    argv: Callable[[Layout], Argv]
+    arguments: Callable[[Layout], Argv]
     health: str = ""
+    program: str = ""
     in_namespace: bool = True
 
 
@@ -87,7 +92,6 @@ def _kube_controller_manager(layout: Layout) -> Argv:
         f"--cluster-signing-key-file={layout.pki}/ca.key",
         "--use-service-account-credentials",
         "--leader-elect=false",
-        f"--flex-volume-plugin-dir={layout.state}/kubelet/volume-plugins",
     ]
 
 
@@ -99,7 +103,7 @@ def _kube_scheduler(layout: Layout) -> Argv:
 
 
 def _containerd(layout: Layout) -> Argv:
-    return ["containerd", f"--config={layout.config}/containerd.toml"]
+    return [f"--config={layout.config}/containerd.toml"]
 
 
 def _kubelet(layout: Layout) -> Argv:
@@ -109,6 +113,7 @@ def _kubelet(layout: Layout) -> Argv:
         f"--root-dir={layout.state}/kubelet",
         f"--hostname-override={NODE_NAME}",
         f"--node-ip={NODE_IP}",
+        f"--containerd={layout.containerd_socket}",
     ]
 
 
@@ -126,7 +131,7 @@ def _cert_manager(layout: Layout) -> Argv:
 
 def _forward(layout: Layout) -> Argv:
     # fmt: off
-    return [sys.executable, "-m", "boot.forward", layout.netns,
+    return ["-m", "boot.forward", layout.netns,
             f"{HOST_API[0]}:{HOST_API[1]}", f"{NODE_IP}:{API_PORT}"]
     # fmt: on
 
@@ -134,19 +139,23 @@ def _forward(layout: Layout) -> Argv:
 COMPONENTS = (
     Component("etcd", _etcd),
     Component("kube-apiserver", _kube_apiserver, f"https://{NODE_IP}:{API_PORT}/readyz"),
-    Component("forward", _forward, in_namespace=False),
+    Component(
+        "forward",
+        _forward,
+        f"https://{HOST_API[0]}:{HOST_API[1]}/readyz",
+        program=sys.executable,
+        in_namespace=False,
+    ),
     Component(
         "kube-controller-manager", _kube_controller_manager, "https://127.0.0.1:10257/healthz"
     ),
     Component("kube-scheduler", _kube_scheduler, "https://127.0.0.1:10259/healthz"),
-    Component("containerd", _containerd),
+    Component("containerd", _containerd, program="containerd"),
     Component("kubelet", _kubelet, "http://127.0.0.1:10248/healthz"),
     Component("kube-proxy", _kube_proxy, f"http://{NODE_IP}:10256/healthz"),
     Component("coredns", _coredns, "http://127.0.0.1:8181/ready"),
     Component("cert-manager", _cert_manager),
 )
-# Found on PATH rather than among the programs that were built.
-FROM_PATH = ("containerd", "forward")
 
 
 def component(name: str) -> Component:
@@ -161,22 +170,24 @@ def start(layout: Layout, one: Component) -> None:
     """Start a component unless it runs; does not wait for it."""
     if process.find(layout, one.name):
         return
-    argv = one.argv(layout)
-    if one.name not in FROM_PATH:
-        argv.insert(0, build.programs(layout) / "bin" / one.name)
-    prefix = network.inside(layout) if one.in_namespace else []
-    process.start(layout, one.name, [*prefix, *argv], {"PYTHONPATH": str(HERE)})
+    program = one.program or build.programs(layout) / "bin" / one.name
+    argv = [*_where(layout, one), program, *one.arguments(layout)]
+    process.start(layout, one.name, argv, {"PYTHONPATH": str(HERE)})
 
 
 def wait(layout: Layout, one: Component) -> None:
     """Wait until a component that was started is up."""
     if one.health:
         # fmt: off
-        run([*network.inside(layout), sys.executable, "-m", "boot.probe",
+        run([*_where(layout, one), sys.executable, "-m", "boot.probe",
              one.health, str(START_TIMEOUT)], cwd=HERE)
         # fmt: on
     if not process.find(layout, one.name):
         raise ClusterError(f"{one.name}: ended; see {layout.logs / f'{one.name}.log'}")
+
+
+def _where(layout: Layout, one: Component) -> list[str]:
+    return network.inside(layout) if one.in_namespace else []
 
 
 def stop(layout: Layout, one: Component) -> None:

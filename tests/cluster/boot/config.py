@@ -176,18 +176,24 @@ def kube_proxy(layout: Layout) -> str:
 
 
 def corefile(layout: Layout) -> str:
-    """Answers for the cluster's own names only: there is no forwarder, so no query leaves."""
+    """Answers for the cluster's own names; all others do not exist, and no query leaves."""
     return f"""\
-. {{
+{CLUSTER_DOMAIN} in-addr.arpa {{
     bind {NODE_IP}
     errors
     ready 127.0.0.1:8181
-    kubernetes {CLUSTER_DOMAIN} in-addr.arpa {{
+    kubernetes {{
         kubeconfig {layout.config}/coredns.kubeconfig
         pods insecure
         ttl 5
     }}
     cache 5
+}}
+. {{
+    bind {NODE_IP}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
 }}
 """
 

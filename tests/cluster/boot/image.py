@@ -83,9 +83,7 @@ def pack_layer(root: Path, layer: Path) -> None:
         tar.add(root, arcname=".", filter=keep)
 
 
-def write_archive(
-    archive: Path, layer: Path, name: str, settings: Mapping[str, list[str]]
-) -> None:
+def write_archive(archive: Path, layer: Path, name: str, settings: Mapping[str, list[str]]) -> None:
     """Write an image of one layer as a docker-archive.
 
     `settings` are fields of the image configuration's `config`, such as Cmd or Entrypoint.
@@ -112,9 +110,18 @@ def import_archive(layout: Layout, archive: Path) -> None:
     """Hand an image archive (docker or OCI) to the cluster's containerd."""
     if not archive.exists():
         raise ClusterError(f"{archive}: no such file")
+    _ctr(layout, "images", "import", str(archive))
+
+
+def images(layout: Layout) -> list[str]:
+    """The names of the images that the cluster's containerd has."""
+    return _ctr(layout, "images", "list", "--quiet").split()
+
+
+def _ctr(layout: Layout, *words: str) -> str:
     # fmt: off
-    run(["ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io",
-         "images", "import", archive])
+    return run(["ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io",
+                "--connect-timeout", "30s", *words])
     # fmt: on
 
 

@@ -52,7 +52,7 @@ def up(layout: Layout) -> None:
     with step("prepare the machine"):
         for directory in (layout.run, layout.config):
             directory.mkdir(parents=True, exist_ok=True)
-        machine.save_sysctls(layout)
+        machine.note_before(layout)
         machine.create_cgroups(layout)
         network.create(layout)
         pki.create(layout.pki)
@@ -94,10 +94,9 @@ def down(layout: Layout) -> None:
         for point in machine.mounts_under(layout.state):
             run(["umount", point])
         machine.remove_cgroups(layout)
-        machine.restore_sysctls(layout)
         for socket in sockets:
             socket.unlink(missing_ok=True)
-        _remove_outside_files(layout)
+        machine.restore_before(layout)
         shutil.rmtree(layout.state)
 
 
@@ -130,11 +129,7 @@ def _start(layout: Layout, name: str) -> None:
 
 
 def _import_base(layout: Layout) -> None:
-    # fmt: off
-    ctr = ["ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io",
-           "--connect-timeout", "30s"]
-    # fmt: on
-    if BASE_IMAGE not in run([*ctr, "images", "list", "--quiet"]).split():
+    if BASE_IMAGE not in image.images(layout):
         with step(f"import {BASE_IMAGE}"):
             image.import_archive(layout, image.base_archive(layout))
 
@@ -144,9 +139,8 @@ def _programs_file(layout: Layout) -> Path:
 
 
 def _booted(layout: Layout) -> str:
-    return kubectl(
-        layout, "get", "node", NODE_NAME, "-o", "jsonpath={.metadata.creationTimestamp}"
-    )
+    created = "jsonpath={.metadata.creationTimestamp}"
+    return kubectl(layout, "get", "node", NODE_NAME, "-o", created)
 
 
 def _remove_outdated(layout: Layout) -> None:
@@ -161,13 +155,3 @@ def _shim_sockets(layout: Layout) -> list[Path]:
     """The sockets of containerd's shims: they lie outside the state directory, by its design."""
     addresses = Path(layout.state, "containerd", "state").glob("*/*/*/address")
     return [Path(address.read_text().removeprefix("unix://")) for address in addresses]
-
-
-def _remove_outside_files(layout: Layout) -> None:
-    """Files that kubelet and CNI write to fixed places: remove those that point into our state."""
-    for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and Path(link.readlink()).is_relative_to(layout.state):
-            link.unlink()
-    for result in Path("/var/lib/cni/results").glob("*"):
-        if str(layout.state) in result.read_text():
-            result.unlink()

@@ -1,11 +1,13 @@
-"""What the cluster changes on the machine outside its own directory: control groups and sysctls.
+"""What the cluster changes on the machine outside its own directory, and how that is undone.
 
-Both are noted before the first change, so that teardown can undo exactly that.
+These are control groups, sysctls, and a few directories that kubelet, CNI and containerd insist
+on. What was there before is noted before the first change, so teardown undoes exactly the rest.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from boot.layout import Layout
@@ -22,6 +24,17 @@ SYSCTLS = (
     "vm/panic_on_oom",
 )
 PROC_SYS = Path("/proc/sys")
+
+# Made by kubelet, CNI and containerd in fixed places; parents first.
+OUTSIDE_DIRECTORIES = (
+    "/run/containerd",
+    "/run/containerd/s",
+    "/var/lib/cni",
+    "/var/lib/cni/results",
+    "/var/lib/kubelet",
+    "/var/lib/kubelet/device-plugins",
+    "/var/log/containers",
+)
 
 
 def hierarchies() -> list[Path]:
@@ -45,25 +58,47 @@ def remove_cgroups(layout: Layout) -> None:
     for hierarchy in hierarchies():
         top = Path(f"{hierarchy}{layout.cgroup}")
         if top.exists():
-            for directory in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+            inner = sorted(path for path in top.rglob("*") if path.is_dir())
+            for directory in [*reversed(inner), top]:
                 directory.rmdir()
-            top.rmdir()
 
 
-def save_sysctls(layout: Layout) -> None:
-    """Note the machine's values, once: a second boot must not note what the first one set."""
-    saved = layout.state / "sysctls.json"
-    if not saved.exists():
-        values = {name: (PROC_SYS / name).read_text() for name in SYSCTLS}
-        saved.write_text(json.dumps(values, indent=2))
+def note_before(layout: Layout) -> None:
+    """Note how the machine was, once: a second boot must not note what the first one did."""
+    note = layout.state / "before.json"
+    if not note.exists():
+        before = {
+            "sysctls": {name: (PROC_SYS / name).read_text() for name in SYSCTLS},
+            "directories": [name for name in OUTSIDE_DIRECTORIES if Path(name).exists()],
+        }
+        note.write_text(json.dumps(before, indent=2))
 
 
-def restore_sysctls(layout: Layout) -> None:
-    saved = layout.state / "sysctls.json"
-    if saved.exists():
-        for name, value in json.loads(saved.read_text()).items():
-            if (PROC_SYS / name).read_text() != value:
-                (PROC_SYS / name).write_text(value)
+def restore_before(layout: Layout) -> None:
+    """Bring sysctls back to their noted values and remove the directories that were not there."""
+    note = layout.state / "before.json"
+    if not note.exists():
+        return
+    before = json.loads(note.read_text())
+    for name, value in before["sysctls"].items():
+        if (PROC_SYS / name).read_text() != value:
+            (PROC_SYS / name).write_text(value)
+    _remove_outside_files(layout.state)
+    for name in reversed(OUTSIDE_DIRECTORIES):
+        if name not in before["directories"]:
+            # Not empty means that somebody else uses it by now.
+            with suppress(OSError):
+                Path(name).rmdir()
+
+
+def _remove_outside_files(state: Path) -> None:
+    """Remove what kubelet and CNI wrote to fixed places about the pods of this cluster."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(state):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if str(state) in result.read_text():
+            result.unlink()
 
 
 def mounts_under(directory: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Waits until an HTTP health endpoint inside the cluster's network namespace answers 200.
 
-    nsenter --net=NETNS python3 -m boot.probe URL TIMEOUT
+nsenter --net=NETNS python3 -m boot.probe URL TIMEOUT
 """
 
 from __future__ import annotations
