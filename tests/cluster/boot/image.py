@@ -88,7 +88,7 @@ def write_archive(archive: Path, layer: Path, name: str, settings: Mapping[str, 
 
     `settings` are fields of the image configuration's `config`, such as Cmd or Entrypoint.
     """
-    with open(layer, "rb") as file:
+    with layer.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = {
         "architecture": run(["dpkg", "--print-architecture"]).strip(),

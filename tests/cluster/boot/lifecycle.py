@@ -25,7 +25,7 @@ NODE_TIMEOUT = "120s"
 def exclusive(layout: Layout) -> Iterator[None]:
     """Let one builder or boot at a time work; the others wait for it and find the work done."""
     layout.cache.mkdir(parents=True, exist_ok=True)
-    with open(layout.cache / "lock", "w") as lock:
+    with (layout.cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -58,7 +58,7 @@ def environment(layout: Layout) -> dict[str, str]:
 def start(layout: Layout, name: str, argv: Sequence[str | Path], extra: Mapping[str, str]) -> None:
     """Start a component as a daemon that logs to a file of its own."""
     layout.logs.mkdir(parents=True, exist_ok=True)
-    with open(layout.logs / f"{name}.log", "ab") as log:
+    with (layout.logs / f"{name}.log").open("ab") as log:
         child = subprocess.Popen(
             [str(word) for word in argv],
             env={**environment(layout), **extra},

@@ -1,0 +1,36 @@
+"""A single component can be stopped and started, and the cluster recovers."""
+
+from __future__ import annotations
+
+import pytest
+
+from boot import components, lifecycle, process
+from boot.command import ClusterError
+from boot.layout import NODE_NAME
+from harness import Cluster, Namespace, pod
+
+
+def test_a_stopped_component_is_started_again_by_up(
+    own_cluster: Cluster, namespace: Namespace
+) -> None:
+    layout = own_cluster.layout
+    assert layout
+    scheduler = components.component("kube-scheduler")
+    before = process.find(layout, scheduler.name)
+    components.stop(layout, scheduler)
+    assert before and not before.alive()
+    assert not lifecycle.is_up(layout)
+
+    with lifecycle.exclusive(layout):
+        lifecycle.up(layout)
+
+    assert lifecycle.is_up(layout)
+    assert process.find(layout, scheduler.name) != before
+    namespace.apply(pod("one", own_cluster.image, ["python3", "-V"]))
+    namespace.wait("pod/one", "jsonpath={.status.phase}=Succeeded")
+    assert f"node/{NODE_NAME}" in own_cluster.kubectl("get", "nodes", "-o", "name")
+
+
+def test_an_unknown_component_is_named_in_the_error() -> None:
+    with pytest.raises(ClusterError, match="kube-dns is not one of: etcd, kube-apiserver"):
+        components.component("kube-dns")
