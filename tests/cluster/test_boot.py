@@ -185,7 +185,7 @@ def receive_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def test_a_snapshot_shows_what_was_left_behind(tmp_path: Path, layout: Layout) -> None:
+def test_a_snapshot_shows_what_was_left_behind(layout: Layout) -> None:
     before = snapshot.take()
     network.create(layout)
     after = snapshot.take()

@@ -18,7 +18,8 @@ def test_a_stopped_component_is_started_again_by_up(
     scheduler = components.component("kube-scheduler")
     before = process.find(layout, scheduler.name)
     components.stop(layout, scheduler)
-    assert before and not before.alive()
+    assert before
+    assert not before.alive()
     assert not lifecycle.is_up(layout)
 
     with lifecycle.exclusive(layout):

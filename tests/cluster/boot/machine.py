@@ -7,6 +7,7 @@ on. What was there before is noted before the first change, so teardown undoes e
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,8 @@ SYSCTLS = (
 )
 PROC_SYS = Path("/proc/sys")
 
+# kubelet puts a socket and its checkpoint here, whatever its root directory is.
+DEVICE_PLUGINS = "/var/lib/kubelet/device-plugins"
 # Made by kubelet, CNI and containerd in fixed places; parents first.
 OUTSIDE_DIRECTORIES = (
     "/run/containerd",
@@ -32,7 +35,7 @@ OUTSIDE_DIRECTORIES = (
     "/var/lib/cni",
     "/var/lib/cni/results",
     "/var/lib/kubelet",
-    "/var/lib/kubelet/device-plugins",
+    DEVICE_PLUGINS,
     "/var/log/containers",
 )
 
@@ -84,8 +87,11 @@ def restore_before(layout: Layout) -> None:
         if (PROC_SYS / name).read_text() != value:
             (PROC_SYS / name).write_text(value)
     _remove_outside_files(layout.state)
-    for name in reversed(OUTSIDE_DIRECTORIES):
-        if name not in before["directories"]:
+    added = [name for name in OUTSIDE_DIRECTORIES if name not in before["directories"]]
+    for name in reversed(added):
+        if name == DEVICE_PLUGINS:
+            shutil.rmtree(name, ignore_errors=True)
+        else:
             # Not empty means that somebody else uses it by now.
             with suppress(OSError):
                 Path(name).rmdir()
