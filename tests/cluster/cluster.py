@@ -12,14 +12,12 @@ import sys
 from pathlib import Path
 
 from boot import components, image, lifecycle
-from boot.command import ClusterError, step
+from boot.command import ClusterError, say, step
 from boot.layout import Layout, default_layout
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="install and build what is missing, boot nothing")
     commands.add_parser("up", help="build what is missing, boot, print KUBECONFIG")
@@ -39,9 +37,9 @@ def execute(arguments: argparse.Namespace, layout: Layout) -> int:
         with lifecycle.exclusive(layout), step(f"cluster {arguments.command}"):
             long[arguments.command](layout)
         if arguments.command == "up":
-            print(f"export KUBECONFIG={layout.admin_kubeconfig}")
+            say(f"export KUBECONFIG={layout.admin_kubeconfig}")
     elif arguments.command == "status":
-        print(lifecycle.status(layout))
+        say(lifecycle.status(layout))
         return 0 if lifecycle.is_up(layout) else 1
     elif arguments.command == "import":
         image.import_archive(layout, arguments.archive)
@@ -56,16 +54,15 @@ def execute(arguments: argparse.Namespace, layout: Layout) -> int:
 
 
 def main() -> int:
-    arguments = parser().parse_args()
+    top = parser()
+    arguments = top.parse_args()
     if arguments.command not in ("build", "status") and os.geteuid() != 0:
-        print("error: needs root: namespaces, mounts and control groups are made", file=sys.stderr)
-        return 2
+        top.exit(2, "error: needs root: it makes namespaces, mounts and control groups\n")
     layout = default_layout()
     try:
         return execute(arguments, layout)
     except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        top.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":

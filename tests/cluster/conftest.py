@@ -77,9 +77,7 @@ def own_cluster(cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def new_namespace(
-    cluster: Cluster, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Namespace]]:
+def new_namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., Namespace]]:
     """Makes namespaces: new_namespace(labels={...})."""
     made = request.node.stash.setdefault(NAMESPACES, [])
 

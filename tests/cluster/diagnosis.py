@@ -47,12 +47,10 @@ def _conditions(namespace: Namespace) -> str:
         return text
     lines = []
     for item in items:
-        for condition in item.get("status", {}).get("conditions", []):
-            lines.append(
-                f"{item['kind']}/{item['metadata']['name']}"
-                f" {condition['type']}={condition['status']}"
-                f" {condition.get('reason', '')} {condition.get('message', '')}".rstrip()
-            )
+        name = f"{item['kind']}/{item['metadata']['name']}"
+        for one in item.get("status", {}).get("conditions", []):
+            why = f"{one.get('reason', '')} {one.get('message', '')}"
+            lines.append(f"{name} {one['type']}={one['status']} {why}".rstrip())
     return "\n".join(lines)
 
 

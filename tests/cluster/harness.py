@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubernetes import client, config
-from kubernetes.dynamic import DynamicClient
-
 from boot import build
 from boot.layout import BASE_IMAGE, Layout
+from kubernetes import client, config
+from kubernetes.dynamic import DynamicClient
 
 Manifest = Mapping[str, Any]
 
@@ -77,8 +76,7 @@ class Cluster:
         argv = [self.program(program), "--kubeconfig", str(self.kubeconfig), *map(str, words)]
         done = subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False)
         assert not check or done.returncode == 0, (
-            f"{program} {' '.join(map(str, words))}: exit code {done.returncode}\n"
-            f"{done.stdout}{done.stderr}"
+            f"{program} {' '.join(map(str, words))}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         )
         return done
 

@@ -13,7 +13,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from boot import build, config, image, network, pki, process, snapshot
 from boot.command import ClusterError, poll, run
 from boot.layout import HERE, Layout
@@ -25,9 +24,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def test_the_kubernetes_version_comes_from_go_mod() -> None:
-    assert build.kubernetes_version("require (\n\tk8s.io/kubernetes v1.34.4 // indirect\n)") == (
-        "v1.34.4"
-    )
+    assert build.kubernetes_version("require (\n\tk8s.io/kubernetes v1.34.4 // indirect\n)") == ("v1.34.4")
     with pytest.raises(ClusterError, match="no line requires k8s"):
         build.kubernetes_version("require k8s.io/api v0.34.4")
 
@@ -104,9 +101,7 @@ def test_a_process_that_only_has_the_pid_is_not_ours(layout: Layout) -> None:
 
 
 def ignores(pid: int, sig: signal.Signals) -> bool:
-    status = dict(
-        line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-    )
+    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return bool(int(status["SigIgn"], 16) & 1 << sig - 1)
 
 
@@ -114,9 +109,7 @@ def test_a_process_that_ignores_the_request_is_killed(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "STOP_TIMEOUT", 1.0)
-    script = (
-        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
-    )
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
     process.start(layout, "stubborn", [sys.executable, "-c", script], {})
     found = process.find(layout, "stubborn")
     assert found

@@ -48,17 +48,13 @@ def verify(ca: Path, leaf: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-def test_a_ca_issuer_issues_a_chain_that_openssl_accepts(
-    namespace: Namespace, tmp_path: Path
-) -> None:
+def test_a_ca_issuer_issues_a_chain_that_openssl_accepts(namespace: Namespace, tmp_path: Path) -> None:
     namespace.apply(
         issuer("self-signed", selfSigned={}),
         certificate("ca", "self-signed", isCA=True, commonName="stream-ca"),
         certificate("other-ca", "self-signed", isCA=True, commonName="another-ca"),
         issuer("ca", ca={"secretName": "ca"}),
-        certificate(
-            "buffer", "ca", dnsNames=["buffer.example"], usages=["digital signature", "server auth"]
-        ),
+        certificate("buffer", "ca", dnsNames=["buffer.example"], usages=["digital signature", "server auth"]),
     )
     for name in ("issuer/self-signed", "issuer/ca", "certificate/ca", "certificate/buffer"):
         namespace.wait(name, "condition=Ready")
@@ -72,9 +68,7 @@ def test_a_ca_issuer_issues_a_chain_that_openssl_accepts(
     assert verify(secret_file(namespace, "other-ca", "tls.crt", tmp_path), leaf).returncode != 0
 
 
-def test_certificates_wait_while_cert_manager_is_stopped(
-    own_cluster: Cluster, namespace: Namespace
-) -> None:
+def test_certificates_wait_while_cert_manager_is_stopped(own_cluster: Cluster, namespace: Namespace) -> None:
     layout = own_cluster.layout
     assert layout
     cert_manager = components.component("cert-manager")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import pytest
-
 from boot import components, lifecycle, process
 from boot.command import ClusterError
 from boot.layout import NODE_NAME
 from harness import Cluster, Namespace, pod
 
 
-def test_a_stopped_component_is_started_again_by_up(
-    own_cluster: Cluster, namespace: Namespace
-) -> None:
+def test_a_stopped_component_is_started_again_by_up(own_cluster: Cluster, namespace: Namespace) -> None:
     layout = own_cluster.layout
     assert layout
     scheduler = components.component("kube-scheduler")

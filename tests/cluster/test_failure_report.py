@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from harness import Cluster
 
 # A pod that starts, says something and breaks; the test then fails.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from kubernetes.client import ApiException
-
 from harness import Namespace, pod
+from kubernetes.client import ApiException
 
 COMMAND = ["python3", "-c", "import os; print(os.getuid())"]
 

@@ -41,13 +41,18 @@ def run(
     return done.stdout
 
 
+def say(line: str) -> None:
+    """Tell the user something, at once: what follows may take minutes."""
+    print(line, flush=True)  # noqa: T201 - a command line program
+
+
 @contextmanager
 def step(what: str) -> Iterator[None]:
     """Say what begins, and how long it took once it is done."""
-    print(f"  {what} ...", flush=True)
+    say(f"  {what} ...")
     start = time.monotonic()
     yield
-    print(f"  {what}: {time.monotonic() - start:.1f} s", flush=True)
+    say(f"  {what}: {time.monotonic() - start:.1f} s")
 
 
 def poll(what: str, ready: Callable[[], bool], timeout: float, interval: float = 0.1) -> None:

@@ -146,9 +146,7 @@ COMPONENTS = (
         program=sys.executable,
         in_namespace=False,
     ),
-    Component(
-        "kube-controller-manager", _kube_controller_manager, "https://127.0.0.1:10257/healthz"
-    ),
+    Component("kube-controller-manager", _kube_controller_manager, "https://127.0.0.1:10257/healthz"),
     Component("kube-scheduler", _kube_scheduler, "https://127.0.0.1:10259/healthz"),
     Component("containerd", _containerd, program="containerd"),
     Component("kubelet", _kubelet, "http://127.0.0.1:10248/healthz"),

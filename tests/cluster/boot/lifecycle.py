@@ -15,7 +15,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 from boot import build, components, config, image, machine, network, pki, process
-from boot.command import ClusterError, run, step
+from boot.command import ClusterError, run, say, step
 from boot.layout import BASE_IMAGE, NODE_NAME, Layout
 
 NODE_TIMEOUT = "120s"
@@ -47,7 +47,7 @@ def up(layout: Layout) -> None:
     fetch(layout)
     _remove_outdated(layout)
     if is_up(layout):
-        print(f"  already up since {_booted(layout)}")
+        say(f"  already up since {_booted(layout)}")
         return
     with step("prepare the machine"):
         for directory in (layout.run, layout.config):
@@ -80,7 +80,7 @@ def up(layout: Layout) -> None:
 def down(layout: Layout) -> None:
     """Remove the cluster and all its traces; the cache stays."""
     if not layout.state.exists():
-        print("  already down")
+        say("  already down")
         return
     with step("stop the processes"):
         # The kubelet first, or it would start again what is stopped after it.
@@ -147,7 +147,7 @@ def _remove_outdated(layout: Layout) -> None:
     """A cluster booted from other versions of the programs makes way for the wanted one."""
     marker = _programs_file(layout)
     if marker.exists() and marker.read_text() != str(build.programs(layout)):
-        print("  the running cluster was built from other sources: replacing it")
+        say("  the running cluster was built from other sources: replacing it")
         down(layout)
 
 

@@ -26,8 +26,7 @@ def inside(layout: Layout) -> list[str]:
 
 def exists(layout: Layout) -> bool:
     return any(
-        line.split()[4] == str(layout.netns)
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        line.split()[4] == str(layout.netns) for line in Path("/proc/self/mountinfo").read_text().splitlines()
     )
 
 

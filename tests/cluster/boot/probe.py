@@ -29,14 +29,12 @@ def healthy(url: str) -> bool:
         return False
 
 
-def main(url: str, timeout: str) -> int:
+def main(url: str, timeout: str) -> None:
     try:
         poll(url, lambda: healthy(url), float(timeout))
     except ClusterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])
