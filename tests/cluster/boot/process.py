@@ -21,6 +21,10 @@ from boot.layout import MARKER, Layout
 
 STOP_TIMEOUT = 20.0
 
+# Held on to, because they are to outlive this program: dropping the last reference to a child that
+# still runs counts as a mistake in Python.
+_started: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True)
 class Process:
@@ -68,6 +72,7 @@ def start(layout: Layout, name: str, argv: Sequence[str | Path], extra: Mapping[
             stderr=log,
             start_new_session=True,
         )
+    _started.append(child)
     started = start_time(child.pid)
     if started is None:
         raise ClusterError(f"{name}: ended at once; see {layout.logs / f'{name}.log'}")
