@@ -10,7 +10,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +19,6 @@ from boot.command import ClusterError
 from boot.layout import MARKER, Layout
 
 STOP_TIMEOUT = 20.0
-
-# Held on to, because they are to outlive this program: dropping the last reference to a child that
-# still runs counts as a mistake in Python.
-_started: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -61,22 +56,25 @@ def environment(layout: Layout) -> dict[str, str]:
 
 def start(layout: Layout, name: str, argv: Sequence[str | Path], extra: Mapping[str, str]) -> None:
     """Start a component as a daemon that logs to a file of its own."""
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    with (layout.logs / f"{name}.log").open("ab") as log:
-        child = subprocess.Popen(
-            [str(word) for word in argv],
-            env={**environment(layout), **extra},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    _started.append(child)
-    started = start_time(child.pid)
+    for directory in (layout.logs, layout.run):
+        directory.mkdir(parents=True, exist_ok=True)
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not subprocess.Popen: it takes a child that outlives its parent for a mistake.
+    pid = os.posix_spawnp(
+        "env",
+        ["env", "--chdir=/", *map(str, argv)],
+        {**environment(layout), **extra},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(layout.logs / f"{name}.log"), append, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    started = start_time(pid)
     if started is None:
         raise ClusterError(f"{name}: ended at once; see {layout.logs / f'{name}.log'}")
-    _pid_file(layout, name).write_text(json.dumps([child.pid, started]))
+    _pid_file(layout, name).write_text(json.dumps([pid, started]))
 
 
 def find(layout: Layout, name: str) -> Process | None:
@@ -147,5 +145,4 @@ def leftovers(layout: Layout) -> list[Process]:
 
 
 def _pid_file(layout: Layout, name: str) -> Path:
-    layout.run.mkdir(parents=True, exist_ok=True)
     return layout.run / f"{name}.pid"
