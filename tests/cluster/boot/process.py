@@ -70,6 +70,8 @@ def start(layout: Layout, name: str, argv: Sequence[str | Path], extra: Mapping[
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setsid=True,
+        # Python ignores these two for itself; containers would inherit that.
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
     )
     started = start_time(pid)
     if started is None:
