@@ -32,10 +32,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def execute(arguments: argparse.Namespace, layout: Layout) -> int:
-    long = {"build": lifecycle.fetch, "up": lifecycle.up, "down": lifecycle.down}
-    if arguments.command in long:
+    if arguments.command in ("build", "up", "down"):
         with lifecycle.exclusive(layout), step(f"cluster {arguments.command}"):
-            long[arguments.command](layout)
+            if arguments.command == "build":
+                lifecycle.fetch(layout)
+            elif arguments.command == "up":
+                lifecycle.up(layout, keep=True)
+            else:
+                lifecycle.down(layout)
         if arguments.command == "up":
             say(f"export KUBECONFIG={layout.admin_kubeconfig}")
     elif arguments.command == "status":

@@ -1,17 +1,17 @@
 """Fixtures for tests that need a cluster, and the report when such a test fails.
 
 $KUBECONFIG decides which cluster. If it is not set, the first test that needs one boots the
-cluster of this repository, and the run that booted it takes it down at its end. A cluster that
-was up already stays up.
+cluster of this repository, and the last run that uses it takes it down. A cluster that somebody
+booted by `cluster.py up` stays up.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,26 +24,19 @@ from diagnosis import describe
 from harness import Cluster, Namespace, unique_name
 
 TEARDOWN_TEST = "test_teardown.py"
-BOOTED_NOTE = "LCLSTREAM_CLUSTER_BOOTED_NOTE"
+SHARE = pytest.StashKey[IO[str]]()
 NAMESPACES = pytest.StashKey[list[Namespace]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Parallel workers inherit the variable; whichever of them boots the cluster leaves the note.
-    if not hasattr(config, "workerinput"):
-        os.environ[BOOTED_NOTE] = str(Path(tempfile.mkdtemp(prefix="lclstream-"), "booted"))
+    # Parallel workers are part of the run that started them.
+    if not os.environ.get("KUBECONFIG") and not hasattr(config, "workerinput"):
+        config.stash[SHARE] = lifecycle.join(default_layout())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):
-        return
-    note = Path(os.environ[BOOTED_NOTE])
-    if note.exists():
-        note.unlink()
-        layout = default_layout()
-        with lifecycle.exclusive(layout):
-            lifecycle.down(layout)
-    note.parent.rmdir()
+    if SHARE in config.stash:
+        lifecycle.leave(default_layout(), config.stash[SHARE])
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -61,9 +54,6 @@ def cluster() -> Cluster:
     if given:
         return Cluster.at(Path(given), layout)
     with lifecycle.exclusive(layout):
-        absent = not layout.state.exists()
-        if absent:
-            Path(os.environ[BOOTED_NOTE]).touch()
         lifecycle.up(layout)
     return Cluster.at(layout.admin_kubeconfig, layout)
 

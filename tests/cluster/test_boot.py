@@ -17,6 +17,8 @@ from boot import build, config, image, network, pki, process, snapshot
 from boot.command import ClusterError, poll, run
 from boot.layout import HERE, Layout
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="enters a network namespace: needs root")
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
@@ -131,6 +133,7 @@ def test_a_failed_command_shows_the_end_of_its_errors() -> None:
         run(["no-such-program"])
 
 
+@needs_root
 def test_the_forwarder_passes_bytes_both_ways_and_the_end_of_them() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as target,
@@ -178,6 +181,7 @@ def receive_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+@needs_root
 def test_a_snapshot_shows_what_was_left_behind(layout: Layout) -> None:
     before = snapshot.take()
     network.create(layout)

@@ -26,6 +26,7 @@ DEBIAN_PACKAGES = (
     "iptables",
     "nftables",
     "openssl",
+    "procps",
     "runc",
 )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL
+from typing import IO
 
 from boot import build, components, config, image, machine, network, pki, process
 from boot.command import ClusterError, run, say, step
@@ -30,6 +31,26 @@ def exclusive(layout: Layout) -> Iterator[None]:
         yield
 
 
+def join(layout: Layout) -> IO[str]:
+    """Begin to use the cluster for tests, beside others that may do so too."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    share = _users(layout).open("w")
+    fcntl.flock(share, fcntl.LOCK_SH)
+    return share
+
+
+def leave(layout: Layout, share: IO[str]) -> None:
+    """End using it. The last one out takes down a cluster that tests booted."""
+    share.close()
+    with exclusive(layout), _users(layout).open("w") as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if _throwaway(layout).exists():
+            down(layout)
+
+
 def fetch(layout: Layout) -> None:
     """Install and build everything that is missing. This is the long part, the first time."""
     build.install_packages()
@@ -43,9 +64,15 @@ def is_up(layout: Layout) -> bool:
     )
 
 
-def up(layout: Layout) -> None:
+def up(layout: Layout, *, keep: bool = False) -> None:
+    """Boot what does not run yet. Only a cluster that somebody wants to keep outlives the tests."""
     fetch(layout)
     _remove_outdated(layout)
+    if keep:
+        _throwaway(layout).unlink(missing_ok=True)
+    elif not layout.state.exists():
+        layout.state.mkdir(parents=True)
+        _throwaway(layout).touch()
     if is_up(layout):
         say(f"  already up since {_booted(layout)}")
         return
@@ -132,6 +159,14 @@ def _import_base(layout: Layout) -> None:
     if BASE_IMAGE not in image.images(layout):
         with step(f"import {BASE_IMAGE}"):
             image.import_archive(layout, image.base_archive(layout))
+
+
+def _users(layout: Layout) -> Path:
+    return layout.cache / "users"
+
+
+def _throwaway(layout: Layout) -> Path:
+    return layout.state / "throwaway"
 
 
 def _programs_file(layout: Layout) -> Path:
