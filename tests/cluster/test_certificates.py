@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from boot import components
+from boot import components, lifecycle
 from harness import Cluster, Namespace
 
 CERT_MANAGER = "cert-manager.io/v1"
@@ -72,11 +72,12 @@ def test_certificates_wait_while_cert_manager_is_stopped(own_cluster: Cluster, n
     layout = own_cluster.layout
     assert layout
     cert_manager = components.component("cert-manager")
-    components.stop(layout, cert_manager)
-    try:
-        namespace.apply(issuer("self-signed", selfSigned={}))
-        assert "status" not in namespace.get(CERT_MANAGER, "Issuer", "self-signed")
-    finally:
-        components.start(layout, cert_manager)
-        components.wait(layout, cert_manager)
+    with lifecycle.exclusive(layout):
+        components.stop(layout, cert_manager)
+        try:
+            namespace.apply(issuer("self-signed", selfSigned={}))
+            assert "status" not in namespace.get(CERT_MANAGER, "Issuer", "self-signed")
+        finally:
+            components.start(layout, cert_manager)
+            components.wait(layout, cert_manager)
     namespace.wait("issuer/self-signed", "condition=Ready")

@@ -13,17 +13,17 @@ def test_a_stopped_component_is_started_again_by_up(own_cluster: Cluster, namesp
     layout = own_cluster.layout
     assert layout
     scheduler = components.component("kube-scheduler")
-    before = process.find(layout, scheduler.name)
-    components.stop(layout, scheduler)
-    assert before
-    assert not before.alive()
-    assert not lifecycle.is_up(layout)
-
     with lifecycle.exclusive(layout):
+        before = process.find(layout, scheduler.name)
+        assert before
+        components.stop(layout, scheduler)
+        assert not before.alive()
+        assert not lifecycle.is_up(layout)
+
         lifecycle.up(layout)
 
-    assert lifecycle.is_up(layout)
-    assert process.find(layout, scheduler.name) != before
+        assert lifecycle.is_up(layout)
+        assert process.find(layout, scheduler.name) != before
     namespace.apply(pod("one", own_cluster.image, ["python3", "-V"]))
     namespace.wait("pod/one", "jsonpath={.status.phase}=Succeeded")
     assert f"node/{NODE_NAME}" in own_cluster.kubectl("get", "nodes", "-o", "name")
