@@ -52,10 +52,10 @@ def cluster() -> Cluster:
     layout = default_layout()
     given = os.environ.get("KUBECONFIG")
     if given:
-        return Cluster.at(Path(given), layout)
+        return Cluster.at(given, layout)
     with lifecycle.exclusive(layout):
         lifecycle.up(layout)
-    return Cluster.at(layout.admin_kubeconfig, layout)
+    return Cluster.at(str(layout.admin_kubeconfig), layout)
 
 
 @pytest.fixture

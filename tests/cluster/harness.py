@@ -31,27 +31,26 @@ FIELD_MANAGER = "lclstream-tests"
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that a kubeconfig leads to.
+    """A cluster that a kubeconfig, or several separated by colons, lead to.
 
     `layout` is set if it is the cluster of this repository, whose components a test can stop.
     `image` is the name of an image with Python that its node has, or can pull.
     """
 
-    kubeconfig: Path
+    kubeconfig: str
     layout: Layout | None
     image: str
 
     @staticmethod
-    def at(kubeconfig: Path, own: Layout) -> Cluster:
-        is_own = kubeconfig == own.admin_kubeconfig
+    def at(kubeconfig: str, own: Layout) -> Cluster:
+        is_own = kubeconfig == str(own.admin_kubeconfig)
         image = os.environ.get("LCLSTREAM_TEST_IMAGE", BASE_IMAGE if is_own else FOREIGN_IMAGE)
         return Cluster(kubeconfig, own if is_own else None, image)
 
     @functools.cached_property
     def api(self) -> client.ApiClient:
         configuration = client.Configuration()
-        source = str(self.kubeconfig)
-        config.load_kube_config(source, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        config.load_kube_config(self.kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
         return client.ApiClient(configuration)
 
     @functools.cached_property
@@ -73,8 +72,9 @@ class Cluster:
         self, program: str, *words: str | Path, stdin: str = "", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl or helm against this cluster; `check` fails the test if it fails."""
-        argv = [self.program(program), "--kubeconfig", str(self.kubeconfig), *map(str, words)]
-        done = subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False)
+        argv = [self.program(program), *map(str, words)]
+        env = {**os.environ, "KUBECONFIG": self.kubeconfig}
+        done = subprocess.run(argv, env=env, input=stdin, text=True, capture_output=True, check=False)
         assert not check or done.returncode == 0, (
             f"{program} {' '.join(map(str, words))}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         )

@@ -26,7 +26,7 @@ def test_that_fails(namespace: Namespace) -> None:
 def test_a_failing_test_prints_events_conditions_and_logs(cluster: Cluster, tmp_path: Path) -> None:
     here = Path(__file__).parent
     (tmp_path / "test_that_fails.py").write_text(FAILING_TEST)
-    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "PYTHONPATH": str(here)}
+    env = {**os.environ, "KUBECONFIG": cluster.kubeconfig, "PYTHONPATH": str(here)}
     env.pop("PYTEST_XDIST_WORKER", None)
     options = ("-p", "conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
     argv = [sys.executable, "-m", "pytest", *options, str(tmp_path)]

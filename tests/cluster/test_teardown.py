@@ -60,7 +60,7 @@ def test_down_leaves_nothing_behind() -> None:
         before = snapshot.take()
         try:
             lifecycle.up(layout)
-            use(Cluster.at(layout.admin_kubeconfig, layout))
+            use(Cluster.at(str(layout.admin_kubeconfig), layout))
             during = snapshot.differences(before, snapshot.take())
         finally:
             lifecycle.down(layout)

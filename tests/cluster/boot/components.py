@@ -175,13 +175,16 @@ def start(layout: Layout, one: Component) -> None:
 
 def wait(layout: Layout, one: Component) -> None:
     """Wait until a component that was started is up."""
-    if one.health:
-        # fmt: off
-        run([*_where(layout, one), sys.executable, "-m", "boot.probe",
-             one.health, str(START_TIMEOUT)], cwd=HERE)
-        # fmt: on
+    log = process.log_file(layout, one.name)
+    running = process.find(layout, one.name)
+    if running and one.health:
+        probe = [*_where(layout, one), sys.executable, "-m", "boot.probe"]
+        try:
+            run([*probe, str(running.pid), one.health, str(START_TIMEOUT)], cwd=HERE)
+        except ClusterError as error:
+            raise ClusterError(f"{one.name}: {str(error).splitlines()[-1]}; see {log}") from error
     if not process.find(layout, one.name):
-        raise ClusterError(f"{one.name}: ended; see {layout.logs / f'{one.name}.log'}")
+        raise ClusterError(f"{one.name}: ended; see {log}")
 
 
 def _where(layout: Layout, one: Component) -> list[str]:

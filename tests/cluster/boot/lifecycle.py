@@ -87,7 +87,7 @@ def up(layout: Layout, *, keep: bool = False) -> None:
             path = layout.state / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        _programs_file(layout).write_text(str(build.programs(layout)))
+        _recipe_file(layout).write_text(recipe(layout))
     for name in ("etcd", "kube-apiserver", "forward"):
         _start(layout, name)
     with step("apply cert-manager's CRDs and CoreDNS' rights"):
@@ -127,6 +127,17 @@ def down(layout: Layout) -> None:
         shutil.rmtree(layout.state)
 
 
+def recipe(layout: Layout) -> str:
+    """Names everything that a cluster is made of: programs, image, configuration, arguments."""
+    parts = [
+        str(build.programs(layout)),
+        str(image.base_archive(layout)),
+        *config.files(layout).values(),
+        *(str(word) for one in components.COMPONENTS for word in one.arguments(layout)),
+    ]
+    return build.version_hash([part.encode() for part in parts])
+
+
 def status(layout: Layout) -> str:
     """One line for each component, and the state of the node."""
     lines = []
@@ -134,7 +145,7 @@ def status(layout: Layout) -> str:
         found = process.find(layout, one.name)
         lines.append(f"{one.name:<24} {f'running, pid {found.pid}' if found else 'stopped'}")
     try:
-        lines.append(kubectl(layout, "get", "nodes", "-o", "wide").rstrip())
+        lines.append(kubectl(layout, "get", "nodes", "-o", "wide", "--request-timeout=10s").rstrip())
     except ClusterError as error:
         lines.append(f"node: unknown: {str(error).splitlines()[-1]}")
     return "\n".join(lines)
@@ -142,10 +153,7 @@ def status(layout: Layout) -> str:
 
 def kubectl(layout: Layout, *words: str | Path) -> str:
     program = build.programs(layout) / "bin" / "kubectl"
-    # fmt: off
-    return run([program, "--kubeconfig", layout.admin_kubeconfig, "--request-timeout=60s",
-                *words])
-    # fmt: on
+    return run([program, "--kubeconfig", layout.admin_kubeconfig, *words])
 
 
 def _start(layout: Layout, name: str) -> None:
@@ -169,8 +177,8 @@ def _throwaway(layout: Layout) -> Path:
     return layout.state / "throwaway"
 
 
-def _programs_file(layout: Layout) -> Path:
-    return layout.state / "programs"
+def _recipe_file(layout: Layout) -> Path:
+    return layout.state / "recipe"
 
 
 def _booted(layout: Layout) -> str:
@@ -179,10 +187,10 @@ def _booted(layout: Layout) -> str:
 
 
 def _remove_outdated(layout: Layout) -> None:
-    """A cluster booted from other versions of the programs makes way for the wanted one."""
-    marker = _programs_file(layout)
-    if marker.exists() and marker.read_text() != str(build.programs(layout)):
-        say("  the running cluster was built from other sources: replacing it")
+    """A cluster that was booted by another recipe makes way for the wanted one."""
+    booted_by = _recipe_file(layout)
+    if booted_by.exists() and booted_by.read_text() != recipe(layout):
+        say("  the cluster was booted from other versions or configuration: replacing it")
         down(layout)
 
 

@@ -1,6 +1,8 @@
-"""Waits until an HTTP health endpoint inside the cluster's network namespace answers 200.
+"""Waits until the health endpoint of a process answers 200, or the process is gone.
 
-nsenter --net=NETNS python3 -m boot.probe URL TIMEOUT
+A program of its own, because the endpoint may be inside the cluster's network namespace:
+
+nsenter --net=NETNS python3 -m boot.probe PID URL TIMEOUT
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import urllib.request
 from urllib.error import URLError
 
 from boot.command import ClusterError, poll
+from boot.process import start_time
 
 
 def healthy(url: str) -> bool:
@@ -29,9 +32,14 @@ def healthy(url: str) -> bool:
         return False
 
 
-def main(url: str, timeout: str) -> None:
+def main(pid: str, url: str, timeout: str) -> None:
+    def ready() -> bool:
+        if start_time(int(pid)) is None:
+            raise ClusterError("ended")
+        return healthy(url)
+
     try:
-        poll(url, lambda: healthy(url), float(timeout))
+        poll(url, ready, float(timeout))
     except ClusterError as error:
         sys.exit(str(error))
 

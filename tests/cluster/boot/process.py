@@ -66,7 +66,7 @@ def start(layout: Layout, name: str, argv: Sequence[str | Path], extra: Mapping[
         {**environment(layout), **extra},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(layout.logs / f"{name}.log"), append, 0o644),
+            (os.POSIX_SPAWN_OPEN, 1, str(log_file(layout, name)), append, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setsid=True,
@@ -75,7 +75,7 @@ def start(layout: Layout, name: str, argv: Sequence[str | Path], extra: Mapping[
     )
     started = start_time(pid)
     if started is None:
-        raise ClusterError(f"{name}: ended at once; see {layout.logs / f'{name}.log'}")
+        raise ClusterError(f"{name}: ended at once; see {log_file(layout, name)}")
     _pid_file(layout, name).write_text(json.dumps([pid, started]))
 
 
@@ -144,6 +144,10 @@ def leftovers(layout: Layout) -> list[Process]:
             if started is not None:
                 found.append(Process(int(entry.name), started))
     return found
+
+
+def log_file(layout: Layout, name: str) -> Path:
+    return layout.logs / f"{name}.log"
 
 
 def _pid_file(layout: Layout, name: str) -> Path:
