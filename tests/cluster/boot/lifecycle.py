@@ -86,7 +86,9 @@ def up(layout: Layout, *, keep: bool = False) -> None:
         for name, text in config.files(layout).items():
             path = layout.state / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            # kube-proxy ends when its configuration file is written, even with the same content.
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
         _recipe_file(layout).write_text(recipe(layout))
     for name in ("etcd", "kube-apiserver", "forward"):
         _start(layout, name)
