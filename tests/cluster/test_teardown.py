@@ -66,7 +66,7 @@ def test_down_leaves_nothing_behind() -> None:
             lifecycle.down(layout)
         after = snapshot.differences(before, snapshot.take())
 
-    assert after == []
+    assert not after, "\n".join(after)
     # The comparison would have seen each kind of trace.
     for kind in ("processes", "network namespaces", "mounts", "control groups", "sysctls"):
         assert any(line.startswith(f"+ {kind}: ") for line in during), kind
