@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+include tests/cluster/cluster.mk
 .PHONY: help install demo test lint format typecheck bench crds clean
 
 help: ## show this list
@@ -24,6 +25,7 @@ demo: $(STAMP) ## stream a run through the whole system on this machine, and sho
 
 test: $(STAMP) ## run the test suite (unit and local)
 	@$(BIN)/pytest -n auto
+	@echo "$(CLUSTER_NOTE)"
 
 lint: $(STAMP) ## check style and the layers of the code
 	@$(BIN)/ruff check .
