@@ -200,6 +200,11 @@ class Case:
         return facts.job_facts(self.children.get(("Job", names.workers(self.name))), self.shards)
 
     @cached_property
+    def shard_troubles(self) -> dict[int, str]:
+        """How producers of shards failed, as far as their pods still tell."""
+        return facts.shard_troubles(self.observed.pods)
+
+    @cached_property
     def set(self) -> SetFacts:
         """The buffers' StatefulSet."""
         return facts.set_facts(self.children.get(("StatefulSet", names.buffer(self.name))))

@@ -124,8 +124,10 @@ def _by_buffers(case: Case) -> Outcome | None:
     for phase in ("Failed", "Canceled"):
         reasons = dict.fromkeys(why for was, why in said if was == phase)
         if reasons:
+            if phase == "Failed" and case.job.failed:
+                return Outcome(phase, "ShardsLost", f"Given up: {report.failures(case)}")
             message = reading.listing(why or "the buffer does not say why" for why in reasons)
-            return Outcome(phase, "ShardsLost" if case.job.failed else f"Buffers{phase}", message)
+            return Outcome(phase, f"Buffer{phase}", message)
     events = sum(reading.number(buffer, "events") for buffer in case.buffers.values())
     return Outcome("Completed", "Delivered", f"{events} events in {case.batches} batches were delivered.")
 

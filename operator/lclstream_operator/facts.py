@@ -11,6 +11,9 @@ from lclstream_operator.model import Manifest, Ref
 TERMINAL = ("Completed", "Failed", "Canceled")
 """Phases of a stream, and of a buffer, that are never left."""
 
+SHARD = "batch.kubernetes.io/job-completion-index"
+"""Label by which an indexed Job says whose pod it is."""
+
 _STARTING = ("ContainerCreating", "PodInitializing", "")
 
 
@@ -120,17 +123,15 @@ def troubles(pods: Iterable[Manifest]) -> list[str]:
     return [f"pod {name}: {why}" for name, why in sorted(found) if why]
 
 
-def shard_trouble(pods: Iterable[Manifest], shard: int) -> str:
-    """How the last producer of a shard failed; empty when no pod tells any more."""
-    label = "batch.kubernetes.io/job-completion-index"
-    own = [
-        pod
-        for pod in of_component(pods, "worker")
-        if reading.get(pod, "metadata", "labels", label) == str(shard)
-        or reading.get(pod, "metadata", "annotations", label) == str(shard)
-    ]
-    own.sort(key=lambda pod: reading.text(pod, "metadata", "creationTimestamp"), reverse=True)
-    return next((why for why in map(_ended, own) if why), "")
+def shard_troubles(pods: Iterable[Manifest]) -> dict[int, str]:
+    """How the last producer of each shard failed, as far as pods still tell."""
+    found: dict[int, str] = {}
+    by_age = sorted(pods, key=lambda pod: reading.text(pod, "metadata", "creationTimestamp"))
+    for pod in of_component(by_age, "worker"):
+        shard = reading.text(pod, "metadata", "labels", SHARD)
+        if shard.isdecimal() and (why := _ended(pod)):
+            found[int(shard)] = why
+    return found
 
 
 def buffer_restarted(pods: Iterable[Manifest], name: str, since: datetime) -> bool:

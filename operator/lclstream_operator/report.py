@@ -104,7 +104,7 @@ def of_workers(case: Case) -> Draft:
     job, shards = case.job, case.shards
     done = f"{len(job.completed)} of {_count(shards, 'shard')} done"
     if job.failed:
-        done += f", {len(job.failed)} failed ({reading.listing(_failures(case))})"
+        done += f", {len(job.failed)} failed ({failures(case)})"
     if not job.exists:
         return false("WorkersReady", "Waiting", "The producers start when the buffers are ready.")
     if job.finished or len(job.completed) == shards:
@@ -150,8 +150,13 @@ def ended(phase: str, reason: str, message: str) -> tuple[Draft, ...]:
         false(kind, "Ended", f"The stream has ended: {phase}.")
         for kind in ("BufferReady", "WorkersReady", "Streaming")
     )
-    complete = (true if phase == "Completed" else false)("Complete", reason, message)
-    failed = (true if phase == "Failed" else false)("Failed", reason, message)
+    whole = phase == "Completed"
+    complete = (
+        true("Complete", reason, message)
+        if whole
+        else false("Complete", reason, f"The stream has ended: {phase}; not everything was delivered.")
+    )
+    failed = (true if phase == "Failed" else false)("Failed", reason, "Nothing failed." if whole else message)
     return (*over, complete, failed)
 
 
@@ -160,17 +165,27 @@ def lost_shards(case: Case) -> tuple[Note, ...]:
     known = reading.number(case.status, "failedShards")
     if len(case.job.failed) <= known:
         return ()
-    return (Note("Warning", "ShardFailed", f"Given up: {reading.listing(_failures(case))}"),)
+    return (Note("Warning", "ShardFailed", f"Given up: {failures(case)}"),)
 
 
 def failure_of(case: Case, shard: int) -> str:
     """Why a shard was given up."""
-    why = facts.shard_trouble(case.observed.pods, shard)
-    return why or "its producer failed too often; its pods and their logs are gone"
+    return case.shard_troubles.get(shard, "its producer failed too often; its pods and their logs are gone")
 
 
-def _failures(case: Case) -> list[str]:
-    return [f"shard {shard}: {failure_of(case, shard)}" for shard in sorted(case.job.failed)]
+def failures(case: Case) -> str:
+    """Why shards were given up, once for those with the same reason."""
+    shards: dict[str, list[int]] = {}
+    for shard in sorted(case.job.failed):
+        shards.setdefault(failure_of(case, shard), []).append(shard)
+    return reading.listing(f"{_shards_named(those)}: {why}" for why, those in shards.items())
+
+
+def _shards_named(shards: list[int], limit: int = 5) -> str:
+    named = ", ".join(str(shard) for shard in shards[:limit])
+    if len(shards) > limit:
+        named += f" and {len(shards) - limit} more"
+    return f"shards {named}" if len(shards) > 1 else f"shard {named}"
 
 
 def _shards(case: Case) -> dict[str, int]:

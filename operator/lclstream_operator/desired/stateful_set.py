@@ -66,7 +66,7 @@ def _container(context: Context) -> dict[str, Any]:
         ],
         "resources": _resources(context),
         # Two minutes to start; then alive means that it answers, ready that the stream goes on.
-        "startupProbe": _probe("/healthz", period=2, failures=60),
+        "startupProbe": _probe("/healthz", period=1, failures=120),
         "livenessProbe": _probe("/healthz", period=20, failures=6),
         "readinessProbe": _probe("/readyz", period=5, failures=3),
         "volumeMounts": mounts,

@@ -109,9 +109,18 @@ def test_a_shard_given_up_is_told_to_its_buffer_and_fails_the_stream_at_its_end(
     world.step()
     assert world.phase == "Failed"
     assert world.condition("Failed") | {"status": "True", "reason": "ShardsLost"} == world.condition("Failed")
-    assert "shard 3 was lost" in world.condition("Failed")["message"]
+    assert world.condition("Failed")["message"] == f"Given up: shard 3: {why}"
     world.settle()
     assert world.kinds() == {"Job"}, "the pods of a failed Job have the logs that say why"
+
+
+def test_shards_that_fail_for_the_same_reason_are_named_together():
+    world = World(stream_request(workers={"shards": 9})).streaming()
+    world.workers_run(9)
+    world.workers_done(completed="", failed="0-8")
+    world.step()
+    message = world.notes[-1].message
+    assert message == ("Given up: shards 0, 1, 2, 3, 4 and 4 more: exit code 2: spec.fields.x: no such field")
 
 
 def test_one_buffer_that_has_ended_does_not_end_the_stream():
