@@ -62,6 +62,27 @@ def test_a_worker_that_is_killed_is_tried_again_and_nothing_is_lost(streams: Nam
     assert not set(before.values()) & set(after.values())
 
 
+def test_a_buffer_that_is_killed_gets_what_it_held_again(streams: Namespace) -> None:
+    streams.apply(request(events=64, shards=2, rate=4, delivery={"memory": "16Mi", "retain": True}))
+    until(streams, lambda one: (one.get("status") or {}).get("progress", {}).get("batches", 0) > 4)
+    streams.kubectl("delete", "pod/stream-buffer-0", "--grace-period=0", "--force")
+    # A worker gives a buffer up after 30 s, and its successor starts after the Job's backoff.
+    until(streams, lambda one: one["status"].get("completedShards") == 2, timeout=180)
+    consume(streams)
+    assert consumed(streams)["events"] == 64
+    assert phase(until_phase(streams, "Completed", "Failed")) == "Completed"
+
+
+def test_a_request_that_is_deleted_tells_its_consumers(streams: Namespace) -> None:
+    streams.apply(request(events=100_000, shards=2, rate=2))
+    consume(streams)
+    until(streams, lambda one: (one.get("status") or {}).get("progress", {}).get("delivered", 0) > 0)
+    streams.kubectl("delete", "sr/stream", "--timeout=60s")
+    streams.wait("job/consumer", "condition=Failed")
+    said = json.loads(streams.kubectl("logs", "job/consumer").splitlines()[-1])
+    assert "the request was deleted" in said["error"]
+
+
 def test_a_suspended_stream_runs_nothing_and_goes_on_afterwards(streams: Namespace) -> None:
     streams.apply(request(events=80, shards=2, rate=4))
     until(streams, lambda one: (one.get("status") or {}).get("progress", {}).get("batches", 0) > 2)

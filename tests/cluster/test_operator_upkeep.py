@@ -72,14 +72,10 @@ def test_what_is_changed_by_hand_is_changed_back(streams: Namespace) -> None:
     patch = {"spec": {"publishNotReadyAddresses": False}}
     streams.kubectl("patch", "service/stream-buffer", "--type=merge", "--patch", json.dumps(patch))
     streams.watch("v1", "Service", lambda found: found[0]["spec"].get("publishNotReadyAddresses") is True)
-    patch = {"data": {"producer.json": "{}"}}
-    streams.kubectl("patch", "configmap/stream-config", "--type=merge", "--patch", json.dumps(patch))
-    streams.watch(
-        "v1",
-        "ConfigMap",
-        lambda found: all(one["data"]["producer.json"] != "{}" for one in found),
-        selector=OURS,
-    )
+    streams.kubectl("scale", "statefulset/stream-buffer", "--replicas=2")
+    streams.watch("apps/v1", "StatefulSet", lambda found: found[0]["spec"]["replicas"] == 1)
+    streams.kubectl("label", "job/stream-workers", "app.kubernetes.io/name-")
+    streams.watch("batch/v1", "Job", lambda found: "app.kubernetes.io/name" in found[0]["metadata"]["labels"])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ class FakeCluster(Cluster):
         self.objects: dict[_Place, Manifest] = {}
         self.asked: list[tuple[str, str, str]] = []
         self.failure: ApiError | None = None
+        self.failing_verb = ""  # empty: all
         self._versions = itertools.count(1)
 
     def put(self, manifest: Manifest) -> Manifest:
@@ -97,7 +98,7 @@ class FakeCluster(Cluster):
 
     def _ask(self, verb: str, kind: str, name: str) -> None:
         self.asked.append((verb, kind, name))
-        if self.failure:
+        if self.failure and self.failing_verb in ("", verb):
             raise self.failure
 
     def _store(self, manifest: Manifest) -> Manifest:

@@ -272,7 +272,7 @@ def test_a_list_that_failed_is_made_again() -> None:
         await asyncio.sleep(1)
         stage.reconciler.touched(KEY, JOB)
         failure: ApiError = Transient("GET", "no answer")
-        stage.cluster.failure = failure
+        stage.cluster.failure, stage.cluster.failing_verb = failure, "list"
         await asyncio.sleep(0.5)
         stage.cluster.failure = None
         stage.child("Job", "another")
