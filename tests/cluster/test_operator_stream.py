@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from harness import Namespace, unique_name
 from operator_rig import (
@@ -113,7 +114,7 @@ def test_a_request_that_can_not_be_served_says_why_and_starts_once_it_can(stream
     assert said["status"] == "False"
     assert "there is no Dataset 'lysozyme'" in said["message"]
 
-    dataset = {
+    dataset: dict[str, Any] = {
         "apiVersion": API,
         "kind": "Dataset",
         "metadata": {"name": "lysozyme"},

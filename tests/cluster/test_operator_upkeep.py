@@ -194,7 +194,7 @@ def test_the_operator_shows_prometheus_its_queue_and_its_requests(operator: Name
 def leading(operator: Namespace) -> str:
     """The name of the only pod that says it leads."""
     pods = json.loads(operator.kubectl("get", "pods", f"--selector={PODS}", "--output=json"))["items"]
-    names = [pod["metadata"]["name"] for pod in pods]
+    names: list[str] = [pod["metadata"]["name"] for pod in pods]
     leaders = [name for name in names if "leader_election_master_status 1.0" in metrics(operator, name)]
     assert len(leaders) == 1, names
     return leaders[0]
