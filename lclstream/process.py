@@ -1,7 +1,8 @@
-"""How a role runs as a process: its work in a thread, its signals in the main thread.
+"""How a role runs as a process: its work in one thread, its signals taken in another.
 
-Calls into nng wait in C, where Python cannot run a signal handler. So the main thread does nothing but
-wait for signals, and the work is told to stop through an event.
+Calls into nng wait in C, where Python cannot run a signal handler, and a signal that arrives just before a
+thread begins to wait is handled only when that wait is over. So signals are blocked everywhere and waited
+for in a thread of their own, and the work is told to stop through an event.
 """
 
 import os
@@ -9,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 
 from lclstream.logs import get_logger
 from lclstream.pki import PkiError
@@ -20,6 +20,8 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELED = 0, 1, 2, 3
 
 LIFELINE = "LCLSTREAM_LIFELINE"
 """Environment variable: when 1, the process stops when its standard input ends, that is with its parent."""
+
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 Work = Callable[[threading.Event], int]
 
@@ -34,7 +36,7 @@ def run_role(work: Work) -> int:
     Args:
         work: called with the event; returns the exit code.
     """
-    stop, done, code = threading.Event(), threading.Event(), [EXIT_FAILED]
+    stop, code = threading.Event(), [EXIT_FAILED]
 
     def run() -> None:
         try:
@@ -44,23 +46,37 @@ def run_role(work: Work) -> int:
             code[0] = EXIT_BAD_INPUT
         except Exception as error:  # noqa: BLE001 - the top of the process
             get_logger("process").debug("work ended by an exception", exc_info=True)
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+            print(_line(error), file=sys.stderr)  # noqa: T201
             code[0] = EXIT_FAILED
-        finally:
-            done.set()
 
-    def asked_to_stop(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, asked_to_stop)
-    if os.environ.get(LIFELINE) == "1":
-        threading.Thread(target=_watch_lifeline, args=(stop,), daemon=True, name="lifeline").start()
-    worker = threading.Thread(target=run, name="work")
-    worker.start()
-    done.wait()
-    worker.join()
+    # Threads inherit the mask, nng's too: it starts them with its first socket.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        _start_daemon(_watch_signals, stop)
+        if os.environ.get(LIFELINE) == "1":
+            _start_daemon(_watch_lifeline, stop)
+        worker = threading.Thread(target=run, name="work")
+        worker.start()
+        worker.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return code[0]
+
+
+def _line(error: Exception) -> str:
+    """An error of ours speaks for itself; what Python raises needs its name beside it."""
+    ours = type(error).__module__.startswith("lclstream")
+    return str(error) if ours else f"{type(error).__name__}: {error}"
+
+
+def _start_daemon(watch: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    threading.Thread(target=watch, args=(stop,), daemon=True, name=watch.__name__).start()
+
+
+def _watch_signals(stop: threading.Event) -> None:
+    while True:
+        signal.sigwait(_SIGNALS)
+        stop.set()
 
 
 def _watch_lifeline(stop: threading.Event) -> None:
