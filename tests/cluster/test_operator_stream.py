@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_is_tried_again_and_nothing_is_lost(streams: Nam
 
 
 def test_a_buffer_that_is_killed_gets_what_it_held_again(streams: Namespace) -> None:
-    streams.apply(request(events=64, shards=2, rate=4, delivery={"memory": "16Mi", "retain": True}))
+    streams.apply(request(events=64, shards=2, rate=4))
     until(streams, lambda one: (one.get("status") or {}).get("progress", {}).get("batches", 0) > 4)
     streams.kubectl("delete", "pod/stream-buffer-0", "--grace-period=0", "--force")
     # A worker gives a buffer up after 30 s, and its successor starts after the Job's backoff.
