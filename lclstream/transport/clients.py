@@ -11,7 +11,7 @@ from lclstream.pki import Credentials
 from lclstream.transport.connections import look_after
 from lclstream.transport.contexts import Slot, Slots
 from lclstream.transport.errors import Closed, TransportError, Unreachable, Untrusted
-from lclstream.transport.nng import PROTOCOL_HEADER, Operations, owned, tls_config
+from lclstream.transport.nng import PROTOCOL_HEADER, Gate, new_operation, owned, tls_config
 from lclstream.wire import MAX_MESSAGE, ReadableBuffer
 
 PATIENCE = 30.0
@@ -37,7 +37,7 @@ class _Client:
         max_message: int,
     ) -> None:
         self.url = url
-        self.operations = Operations()
+        self.gate = Gate()
         self._socket, self._credentials, self._server_name = socket, credentials, server_name
         self._patience = patience
         self._failure: TransportError | None = None
@@ -66,8 +66,8 @@ class _Client:
         with self._lock:
             if self._watchdog:
                 self._watchdog.cancel()
+        self.gate.shut()
         self._socket.close()
-        self.operations.cancel()
 
     def connections(self) -> tuple[int, ...]:
         """Number of the connection, when there is one."""
@@ -261,11 +261,12 @@ class Puller(_Client):
             patience=patience,
             max_message=max_message,
         )
-        self._receiving = self.operations.new()
+        self._receiving = new_operation()
 
     def receive(self) -> memoryview:
         """The next message, as a view that owns it; one thread at a time. Raises as `Reply.wait` does."""
-        lib.nng_recv_aio(self.nng_socket, self._receiving)
+        with self.gate.passing(self.error):
+            lib.nng_recv_aio(self.nng_socket, self._receiving)
         lib.nng_aio_wait(self._receiving)
         if lib.nng_aio_result(self._receiving):
             raise self.error()

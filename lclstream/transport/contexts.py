@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from pynng import ffi, lib
 
 from lclstream.transport.errors import TransportError
-from lclstream.transport.nng import Operations, allocate
+from lclstream.transport.nng import Gate, allocate, new_operation
 from lclstream.wire import ReadableBuffer
 
 
@@ -18,8 +18,8 @@ class Owner(Protocol):
         """Nng's own."""
 
     @property
-    def operations(self) -> Operations:
-        """What it waits with."""
+    def gate(self) -> Gate:
+        """Open while the socket is."""
 
     def error(self) -> TransportError:
         """Why an operation was cut short."""
@@ -33,16 +33,18 @@ class Slot:
     def __init__(self, owner: "Slots") -> None:
         self._owner = owner
         self._context = ffi.new("nng_ctx *")
-        if lib.nng_ctx_open(self._context, owner.socket):
-            raise owner.error()
-        self._sending, self._receiving = owner.operation(), owner.operation()
+        with owner.gate.passing(owner.error):
+            if lib.nng_ctx_open(self._context, owner.socket):
+                raise owner.error()
+        self._sending, self._receiving = new_operation(), new_operation()
         self._message: Any = None
 
     def send(self, data: ReadableBuffer) -> None:
-        """Begin to send; never waits."""
-        self._message = allocate(data)
-        lib.nng_aio_set_msg(self._sending, self._message)
-        lib.nng_ctx_send(self._context[0], self._sending)
+        """Begin to send; never waits. Raises the owner's error when it is closed."""
+        with self._owner.gate.passing(self._owner.error):
+            self._message = allocate(data)
+            lib.nng_aio_set_msg(self._sending, self._message)
+            lib.nng_ctx_send(self._context[0], self._sending)
 
     def sent(self) -> None:
         """Wait until the connection took what was sent. Raises the owner's error."""
@@ -54,8 +56,9 @@ class Slot:
         self._message = None
 
     def receive(self) -> None:
-        """Begin to receive; never waits."""
-        lib.nng_ctx_recv(self._context[0], self._receiving)
+        """Begin to receive; never waits. Raises the owner's error when it is closed."""
+        with self._owner.gate.passing(self._owner.error):
+            lib.nng_ctx_recv(self._context[0], self._receiving)
 
     @property
     def ready(self) -> bool:
@@ -91,9 +94,10 @@ class Slots:
         """The nng socket."""
         return self._of.nng_socket
 
-    def operation(self) -> Any:
-        """A new asynchronous operation."""
-        return self._of.operations.new()
+    @property
+    def gate(self) -> Gate:
+        """Open while the socket is."""
+        return self._of.gate
 
     def error(self) -> TransportError:
         """Why an operation was cut short."""

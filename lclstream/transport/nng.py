@@ -1,6 +1,8 @@
 """The parts of nng that pynng does not offer, or not without copying."""
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pynng
@@ -13,31 +15,44 @@ PROTOCOL_HEADER = 4
 """Bytes that nng puts in front of a request or answer and counts as part of it."""
 
 
-class Operations:
-    """The asynchronous operations (nng_aio) of one socket, which are ended with it."""
+class Gate:
+    """Lets operations begin only while their socket is open, any number of them at once.
+
+    nng 1.11 does not bear one that begins while its socket closes: it may wait for ever, or abort.
+    """
 
     def __init__(self) -> None:
-        self._all: list[Any] = []
-        self._lock = threading.Lock()
+        self._beginning = 0
+        self._shut = False
+        self._moved = threading.Condition()
 
-    def new(self) -> Any:
-        """One more; it can be used again and again."""
-        out = ffi.new("nng_aio **")
-        pynng.check_err(lib.nng_aio_alloc(out, ffi.NULL, ffi.NULL))
-        # Freed with its last reference: freeing it while a thread waits on it would be fatal.
-        operation = ffi.gc(out[0], lib.nng_aio_free)
-        with self._lock:
-            self._all.append(operation)
-        return operation
+    @contextmanager
+    def passing(self, error: Callable[[], Exception]) -> Iterator[None]:
+        """Begin operations inside; raises what ``error`` returns once it is shut."""
+        with self._moved:
+            if self._shut:
+                raise error()
+            self._beginning += 1
+        try:
+            yield
+        finally:
+            with self._moved:
+                self._beginning -= 1
+                self._moved.notify_all()
 
-    def cancel(self) -> None:
-        """End those still under way after their socket was closed.
+    def shut(self) -> None:
+        """Let nothing begin any more; returns when nothing is about to."""
+        with self._moved:
+            self._shut = True
+            self._moved.wait_for(lambda: not self._beginning)
 
-        An operation that begins while nng closes the socket may be missed by it, and would wait for ever.
-        """
-        with self._lock:
-            for operation in self._all:
-                lib.nng_aio_cancel(operation)
+
+def new_operation() -> Any:
+    """An asynchronous operation (nng_aio), which can be used again and again."""
+    out = ffi.new("nng_aio **")
+    pynng.check_err(lib.nng_aio_alloc(out, ffi.NULL, ffi.NULL))
+    # Freed with its last reference: freeing it while a thread waits on it would be fatal.
+    return ffi.gc(out[0], lib.nng_aio_free)
 
 
 def allocate(data: ReadableBuffer) -> Any:

@@ -14,10 +14,11 @@ from lclstream.transport.contexts import Slot, Slots
 from lclstream.transport.errors import AddressTaken, Closed, TransportError
 from lclstream.transport.nng import (
     PROTOCOL_HEADER,
-    Operations,
+    Gate,
     allocate,
     common_name,
     listener_url,
+    new_operation,
     owned,
     tls_config,
 )
@@ -55,7 +56,7 @@ class _Server:
         on_disconnect: PeerCallback | None = None,
     ) -> None:
         self._socket = socket
-        self.operations = Operations()
+        self.gate = Gate()
         self._peers: dict[int, Peer] = {}
         self._lock = threading.Lock()
         self._admit, self._on_connect, self._on_disconnect = admit, on_connect, on_disconnect
@@ -84,8 +85,8 @@ class _Server:
 
     def close(self) -> None:
         """Close every connection; what is still queued is dropped."""
+        self.gate.shut()
         self._socket.close()
-        self.operations.cancel()
 
     def connections(self) -> tuple[int, ...]:
         """Numbers of the connections there are."""
@@ -221,7 +222,7 @@ class Pusher(_Server):
             on_connect=on_connect,
             on_disconnect=on_disconnect,
         )
-        self._sending = self.operations.new()
+        self._sending = new_operation()
 
     def send(self, data: ReadableBuffer) -> None:
         """Wait until a connected puller takes the message; one thread at a time.
@@ -229,9 +230,10 @@ class Pusher(_Server):
         Raises:
             Closed: the socket was closed.
         """
-        message = allocate(data)
-        lib.nng_aio_set_msg(self._sending, message)
-        lib.nng_send_aio(self.nng_socket, self._sending)
+        with self.gate.passing(lambda: Closed(f"{self.url}: closed")):
+            message = allocate(data)
+            lib.nng_aio_set_msg(self._sending, message)
+            lib.nng_send_aio(self.nng_socket, self._sending)
         lib.nng_aio_wait(self._sending)
         if lib.nng_aio_result(self._sending):
             lib.nng_msg_free(message)
