@@ -1,8 +1,9 @@
 """How a role runs as a process: its work in one thread, its signals taken in another.
 
-Calls into nng wait in C, where Python cannot run a signal handler, and a signal that arrives just before a
-thread begins to wait is handled only when that wait is over. So signals are blocked everywhere and waited
-for in a thread of their own, and the work is told to stop through an event.
+Python runs signal handlers in the main thread and between its own instructions only, so one that arrives
+in another thread, or just before the main thread begins to wait, would be handled when that wait is over.
+What works always is the wake-up file descriptor, which the interpreter writes to from wherever the signal
+arrives: a thread of its own reads it, and tells the work to stop through an event.
 """
 
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 from lclstream.logs import get_logger
 from lclstream.pki import PkiError
@@ -20,8 +22,6 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELED = 0, 1, 2, 3
 
 LIFELINE = "LCLSTREAM_LIFELINE"
 """Environment variable: when 1, the process stops when its standard input ends, that is with its parent."""
-
-_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 Work = Callable[[threading.Event], int]
 
@@ -49,17 +49,17 @@ def run_role(work: Work) -> int:
             print(_line(error), file=sys.stderr)  # noqa: T201
             code[0] = EXIT_FAILED
 
-    # Threads inherit the mask, nng's too: it starts them with its first socket.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        _start_daemon(_watch_signals, stop)
-        if os.environ.get(LIFELINE) == "1":
-            _start_daemon(_watch_lifeline, stop)
-        worker = threading.Thread(target=run, name="work")
-        worker.start()
-        worker.join()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _written_to_the_wakeup_fd)
+    _stop_at_end_of(reader, stop, "signals", enough=1)
+    if os.environ.get(LIFELINE) == "1":
+        _stop_at_end_of(0, stop, "lifeline")
+    worker = threading.Thread(target=run, name="work")
+    worker.start()
+    worker.join()
     return code[0]
 
 
@@ -69,18 +69,18 @@ def _line(error: Exception) -> str:
     return str(error) if ours else f"{type(error).__name__}: {error}"
 
 
-def _start_daemon(watch: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    threading.Thread(target=watch, args=(stop,), daemon=True, name=watch.__name__).start()
+def _stop_at_end_of(descriptor: int, stop: threading.Event, name: str, *, enough: int = sys.maxsize) -> None:
+    """Set the event, from a thread, when a descriptor ends or so many bytes came."""
 
-
-def _watch_signals(stop: threading.Event) -> None:
-    while True:
-        signal.sigwait(_SIGNALS)
+    def watch() -> None:
+        # os.read, not a file: a thread inside a buffered reader would hold its lock at exit.
+        read = 0
+        while read < enough and (part := os.read(descriptor, 4096)):
+            read += len(part)
         stop.set()
 
+    threading.Thread(target=watch, daemon=True, name=name).start()
 
-def _watch_lifeline(stop: threading.Event) -> None:
-    # os.read, not sys.stdin: a thread inside a buffered reader would hold its lock at exit.
-    while os.read(0, 4096):
-        pass
-    stop.set()
+
+def _written_to_the_wakeup_fd(_signal: int, _frame: FrameType | None) -> None:
+    """Nothing is left to do; without a handler the signal would end the process."""
