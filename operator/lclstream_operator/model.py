@@ -100,7 +100,9 @@ class Issue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do about a stream now; carried out in the order of the attributes.
+    """What to do about a stream now.
+
+    It is carried out in the order of the attributes, but that our finalizer is taken away last.
 
     Attributes:
         finalizer: whether the request is to carry our finalizer; None: leave it as it is.

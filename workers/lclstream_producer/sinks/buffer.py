@@ -13,7 +13,7 @@ from lclstream.wire import ReadableBuffer, WritableBuffer
 from lclstream_producer.interfaces import Standing
 
 WINDOW = 4
-"""Batches on their way at once: waiting for each answer would cost a third of the rate."""
+"""Batches on their way at once: waiting for each answer would leave the connection idle in between."""
 
 
 class Over(Exception):
