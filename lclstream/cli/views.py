@@ -30,8 +30,10 @@ class JsonView:
 
     def finished(self, result: Result, folder: Path | None) -> None:
         """The stream ended; its folder was kept, or is None."""
-        where = {"folder": str(folder)} if folder else {}
-        self._say("finished", outcome=result.outcome, reason=result.reason, **result.progress, **where)
+        more: dict[str, Any] = {"folder": str(folder)} if folder else {}
+        if result.last_lines:
+            more["lastLines"] = result.last_lines
+        self._say("finished", outcome=result.outcome, reason=result.reason, **result.progress, **more)
 
     def _say(self, event: str, **words: Any) -> None:
         print(jsonlib.dumps({"event": event, **words}), flush=True)  # noqa: T201
@@ -96,6 +98,8 @@ class TerminalView:
         )
         if result.outcome != "completed":
             self._console.print(f"reason: {result.reason}", soft_wrap=True)
+            for line in result.last_lines:
+                self._console.print(f"  {line}", soft_wrap=True, markup=False)
         if folder:
             self._console.print(f"configurations and logs are in {folder}", soft_wrap=True)
 

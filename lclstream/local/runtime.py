@@ -56,12 +56,14 @@ class Result:
         reason: why, unless completed.
         progress: the buffers' counters, added up.
         bad_input: it failed for something asked for, before anything was streamed.
+        last_lines: what the component logged last that was given up.
     """
 
     outcome: Outcome
     reason: str
     progress: dict[str, Any]
     bad_input: bool = False
+    last_lines: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -145,7 +147,13 @@ class LocalRuntime:
             while True:
                 for action in actions:
                     if isinstance(action, state.Finish):
-                        return Result(action.outcome, action.reason, stream.progress, action.bad_input)
+                        return Result(
+                            action.outcome,
+                            action.reason,
+                            stream.progress,
+                            action.bad_input,
+                            stream.last_lines,
+                        )
                     await self._perform(action, stream)
                 event = await self._events.get()
                 actions = stream.handle(event)

@@ -108,11 +108,13 @@ class LocalStream:
         plan: what runs.
         listening: what each buffer said about its addresses.
         counters: what each buffer last said about its progress.
+        last_lines: what the component logged last that was given up.
     """
 
     plan: Plan
     listening: dict[str, dict[str, Any]] = field(default_factory=dict)
     counters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    last_lines: tuple[str, ...] = ()
     _finished: dict[str, tuple[Outcome, str]] = field(default_factory=dict)
     _waiting: list[int] = field(default_factory=list)
     _running: set[int] = field(default_factory=set)
@@ -182,6 +184,7 @@ class LocalStream:
             return [] if self._stopping else self._start_workers()
         tries = self._tries[shard] = self._tries.get(shard, 0) + 1
         if event.code == EXIT_BAD_INPUT or tries > self.plan.workers.retries_per_shard:
+            self.last_lines = event.last_lines
             return [LoseShard(shard, _why(event, tries)), *self._start_workers()]
         self._running.add(shard)
         delay = _RESTART_DELAYS[min(tries, len(_RESTART_DELAYS)) - 1]
@@ -190,6 +193,7 @@ class LocalStream:
     def _buffer_exited(self, event: Exited) -> list[Action]:
         name = event.component
         if name not in self._finished:
+            self.last_lines = event.last_lines
             if event.code == EXIT_BAD_INPUT and name not in self.listening:
                 return self._finish("failed", "\n".join(event.last_lines[-1:]), bad_input=True)
             return self._finish("failed", _why(event, 1))

@@ -255,6 +255,7 @@ def test_a_producer_that_dies_for_good_fails_the_stream_and_says_what_arrived(ru
     assert stream.code == 1
     assert end["outcome"] == "failed"
     assert "worker-1 was killed by signal 9" in end["reason"]
+    assert any('"event": "started"' in line for line in end["lastLines"])
     assert end["events"] == seen
     assert 200 <= seen < 400
 

@@ -89,6 +89,7 @@ def test_a_producer_that_keeps_dying_costs_its_shard_and_says_why():
     assert isinstance(lost, LoseShard)
     assert lost.shard == 1
     assert lost.reason == "worker-1 ended with exit code 1 (tried 2 times): disk on fire"
+    assert one.last_lines == ("reading", "disk on fire")
 
 
 def test_a_lost_shard_makes_room_for_the_next():
