@@ -72,10 +72,10 @@ def describe(planned: Plan, checked: Checked) -> Iterator[str]:
         f"  batches of {config.batch_events} events as {config.encoding.format}, compression "
         f"{config.encoding.compression}, at most {size(checked.batch_bytes)} each"
     )
-    yield f"  {config.shards} shards, {planned.workers.parallelism} producers at once"
+    yield f"  {_count(config.shards, 'shard')}, {_count(planned.workers.parallelism, 'producer')} at once"
     spill = f" and {size(buffer.spill)} on disk" if buffer.spill else ""
     yield (
-        f"  {len(planned.buffers)} buffers of {size(buffer.memory)} in memory{spill}, "
+        f"  {_count(len(planned.buffers), 'buffer')} of {size(buffer.memory)} in memory{spill}, "
         f"delivery by {buffer.mode}, {buffer.on_full} when full"
     )
 
@@ -126,3 +126,7 @@ async def _run(runtime: LocalRuntime) -> Result:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)
     return await runtime.run()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
