@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any, Self
+from typing import Any
 
 import pynng
 from pynng import lib
@@ -10,8 +10,8 @@ from pynng import lib
 from lclstream.pki import Credentials
 from lclstream.transport.connections import look_after
 from lclstream.transport.contexts import Slot, Slots
-from lclstream.transport.errors import Closed, TransportError, Unreachable, Untrusted
-from lclstream.transport.nng import PROTOCOL_HEADER, Gate, new_operation, owned, tls_config
+from lclstream.transport.errors import TransportError, Unreachable, Untrusted
+from lclstream.transport.nng import PROTOCOL_HEADER, Socket, new_operation, owned, tls_config
 from lclstream.wire import MAX_MESSAGE, ReadableBuffer
 
 PATIENCE = 30.0
@@ -23,7 +23,7 @@ _RESEND_MILLISECONDS = 24 * 3600 * 1000
 """No answer is backpressure, not loss; never (-1) would give up the requests of a lost connection."""
 
 
-class _Client:
+class _Client(Socket):
     """What dialling sockets share: the connection, and what happens when it is lost."""
 
     def __init__(
@@ -36,9 +36,8 @@ class _Client:
         patience: float,
         max_message: int,
     ) -> None:
-        self.url = url
-        self.gate = Gate()
-        self._socket, self._credentials, self._server_name = socket, credentials, server_name
+        super().__init__(socket, url)
+        self._credentials, self._server_name = credentials, server_name
         self._patience = patience
         self._failure: TransportError | None = None
         self._lock = threading.Lock()
@@ -66,28 +65,16 @@ class _Client:
         with self._lock:
             if self._watchdog:
                 self._watchdog.cancel()
-        self.gate.shut()
-        self._socket.close()
+        super().close()
 
     def connections(self) -> tuple[int, ...]:
         """Number of the connection, when there is one."""
         with self._lock:
             return tuple(self._pipes)
 
-    @property
-    def nng_socket(self) -> Any:
-        """Nng's own."""
-        return self._socket.socket
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def error(self) -> TransportError:
         """Why an operation was cut short."""
-        return self._failure or Closed(f"{self.url}: closed")
+        return self._failure or super().error()
 
     def _dial(self) -> None:
         # A server that takes the connection and then says nothing would keep the dial waiting for ever.

@@ -1,28 +1,13 @@
 """nng contexts: each carries one request or answer at a time; a socket has several in flight by several."""
 
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from pynng import ffi, lib
 
 from lclstream.transport.errors import TransportError
-from lclstream.transport.nng import Gate, allocate, new_operation
+from lclstream.transport.nng import Gate, Socket, allocate, new_operation
 from lclstream.wire import ReadableBuffer
-
-
-class Owner(Protocol):
-    """The socket that contexts belong to."""
-
-    @property
-    def nng_socket(self) -> Any:
-        """Nng's own."""
-
-    @property
-    def gate(self) -> Gate:
-        """Open while the socket is."""
-
-    def error(self) -> TransportError:
-        """Why an operation was cut short."""
 
 
 class Slot:
@@ -84,7 +69,7 @@ class Slot:
 class Slots:
     """Slots of a socket, made as they are needed and used again."""
 
-    def __init__(self, of: "Owner") -> None:
+    def __init__(self, of: Socket) -> None:
         self._of = of
         self._free: list[Slot] = []
         self._lock = threading.Lock()

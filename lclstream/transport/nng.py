@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import pynng
 from pynng import ffi, lib
 
 from lclstream.pki import Credentials
+from lclstream.transport.errors import Closed, TransportError
 from lclstream.wire import ReadableBuffer
 
 PROTOCOL_HEADER = 4
@@ -45,6 +46,35 @@ class Gate:
         with self._moved:
             self._shut = True
             self._moved.wait_for(lambda: not self._beginning)
+
+
+class Socket:
+    """What every socket is: open until it is closed, by a ``with`` statement too."""
+
+    def __init__(self, socket: Any, url: str) -> None:
+        self.url = url
+        self.gate = Gate()
+        self._socket = socket
+
+    @property
+    def nng_socket(self) -> Any:
+        """The socket as nng's functions take it."""
+        return self._socket.socket
+
+    def close(self) -> None:
+        """Close every connection; what is still queued is dropped, and whoever waits gets `error`."""
+        self.gate.shut()
+        self._socket.close()
+
+    def error(self) -> TransportError:
+        """Why an operation was cut short."""
+        return Closed(f"{self.url}: closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def new_operation() -> Any:

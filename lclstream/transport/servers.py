@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pynng
 from pynng import lib
@@ -11,10 +11,10 @@ from pynng import lib
 from lclstream.pki import Credentials
 from lclstream.transport.connections import look_after
 from lclstream.transport.contexts import Slot, Slots
-from lclstream.transport.errors import AddressTaken, Closed, TransportError
+from lclstream.transport.errors import AddressTaken, TransportError
 from lclstream.transport.nng import (
     PROTOCOL_HEADER,
-    Gate,
+    Socket,
     allocate,
     common_name,
     listener_url,
@@ -41,7 +41,7 @@ class Peer:
 PeerCallback = Callable[[Peer], None]
 
 
-class _Server:
+class _Server(Socket):
     """What listening sockets share: the address, and who is connected."""
 
     def __init__(
@@ -55,8 +55,7 @@ class _Server:
         on_connect: PeerCallback | None = None,
         on_disconnect: PeerCallback | None = None,
     ) -> None:
-        self._socket = socket
-        self.gate = Gate()
+        super().__init__(socket, url)
         self._peers: dict[int, Peer] = {}
         self._lock = threading.Lock()
         self._admit, self._on_connect, self._on_disconnect = admit, on_connect, on_disconnect
@@ -75,7 +74,7 @@ class _Server:
         except pynng.exceptions.NNGException as error:
             socket.close()
             raise TransportError(f"{url}: cannot listen: {error}") from None
-        self.url: str = listener_url(socket)
+        self.url = listener_url(socket)
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -83,26 +82,10 @@ class _Server:
         with self._lock:
             return tuple(self._peers.values())
 
-    def close(self) -> None:
-        """Close every connection; what is still queued is dropped."""
-        self.gate.shut()
-        self._socket.close()
-
     def connections(self) -> tuple[int, ...]:
         """Numbers of the connections there are."""
         with self._lock:
             return tuple(self._peers)
-
-    @property
-    def nng_socket(self) -> Any:
-        """Nng's own."""
-        return self._socket.socket
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _peer(self, pipe_id: int) -> Peer | None:
         with self._lock:
@@ -188,10 +171,6 @@ class Responder(_Server):
             lib.nng_msg_free(message)
             slot.discard()
 
-    def error(self) -> TransportError:
-        """Why an operation was cut short."""
-        return Closed(f"{self.url}: closed")
-
 
 class Pusher(_Server):
     """Shares messages out among the pullers connected (nng PUSH); at most once.
@@ -230,11 +209,11 @@ class Pusher(_Server):
         Raises:
             Closed: the socket was closed.
         """
-        with self.gate.passing(lambda: Closed(f"{self.url}: closed")):
+        with self.gate.passing(self.error):
             message = allocate(data)
             lib.nng_aio_set_msg(self._sending, message)
             lib.nng_send_aio(self.nng_socket, self._sending)
         lib.nng_aio_wait(self._sending)
         if lib.nng_aio_result(self._sending):
             lib.nng_msg_free(message)
-            raise Closed(f"{self.url}: closed")
+            raise self.error()
